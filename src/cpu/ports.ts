@@ -1,0 +1,107 @@
+/**
+ * What a logical processor needs from the rooms above it. The cpu room knows neither VMX nor devices: it declares these
+ * ports; `vmx`, `platform` and `machine` implement them.
+ */
+import type { InterruptMessage } from "../protocol/interrupt-message.ts";
+import type { InstructionView } from "./instruction-view.ts";
+
+/** Physical accesses that are not RAM, and port I/O. Sizes are bytes (1, 2, 4; MMIO also 8 as two halves). */
+export interface Bus {
+  readPort(port: number, size: number): number;
+  writePort(port: number, size: number, value: number): void;
+  /** Physical address outside RAM and outside this LP's local APIC page. */
+  readMmio(address: number, size: number): number;
+  writeMmio(address: number, size: number, value: number): void;
+  /** A level-triggered interrupt was dismissed: the EOI broadcast to I/O APICs. */
+  endOfInterrupt(vector: number): void;
+  /** Vector of the 8259 pair (ExtINT acknowledge). */
+  acknowledgeExternal(): number;
+}
+
+/** Carries interrupt messages between LPs. */
+export interface InterruptFabric {
+  send(message: InterruptMessage): void;
+}
+
+/** The machine's clock in TSC cycles since reset, as a number below 2^53; monotonic. */
+export interface Clock {
+  readonly frequencyHz: number;
+  now(): number;
+}
+
+/** What an instruction in VMX non-root operation asks before it takes effect. Names are those of the exit reasons. */
+export type InterceptedInstruction =
+  | "CPUID" | "GETSEC" | "HLT" | "INVD" | "INVLPG" | "INVPCID" | "RDPMC" | "RDTSC" | "RDTSCP" | "MWAIT" | "MONITOR" | "PAUSE"
+  | "RDMSR" | "WRMSR" | "RDRAND" | "RDSEED" | "WBINVD" | "WBNOINVD" | "XSETBV" | "XSAVES" | "XRSTORS" | "ENCLS" | "UMWAIT" | "TPAUSE"
+  | "SGDT" | "SIDT" | "LGDT" | "LIDT" | "SLDT" | "STR" | "LLDT" | "LTR" | "RSM"
+  | "VMCALL" | "VMCLEAR" | "VMLAUNCH" | "VMPTRLD" | "VMPTRST" | "VMREAD" | "VMRESUME" | "VMWRITE" | "VMXOFF" | "VMXON" | "INVEPT" | "INVVPID" | "VMFUNC";
+
+/** An event about to be delivered through the IDT. `software` is the length of the instruction that raised it, when one did. */
+export interface DeliveredEvent {
+  readonly vector: number;
+  /** VMX interruption types: 0 external, 2 NMI, 3 hardware exception, 4 INT n, 5 INT1, 6 INT3/INTO. */
+  readonly type: 0 | 2 | 3 | 4 | 5 | 6;
+  readonly errorCode: number | undefined;
+  /** Instruction length of software interrupts and exceptions (types 4, 5, 6). */
+  readonly instructionLength: number;
+  /** #PF: faulting linear address; #DB: DR6 bits to report. */
+  readonly qualification: bigint;
+}
+
+/**
+ * VMX non-root operation as the rest of the processor meets it. Every question answers `true` when a VM exit has been taken:
+ * the LP is then in root operation at the host's RIP, and the asking instruction must do nothing more (`Outcome.Jump`).
+ * With `nonRoot` false no question is asked.
+ */
+export interface Intercepts {
+  readonly nonRoot: boolean;
+  /** @param operand MSR number, linear address, … as the exit reason wants; 0 otherwise. */
+  instruction(which: InterceptedInstruction, insn: InstructionView, operand: bigint): boolean;
+  /** MOV to CR0/CR3/CR4/CR8: exit, or the value to load after masks and shadows. */
+  writeControl(register: 0 | 3 | 4 | 8, value: bigint, insn: InstructionView, gpr: number): boolean | { readonly load: bigint };
+  /** MOV from CR: exit (CR3, CR8), or the value the guest sees. */
+  readControl(register: 0 | 3 | 4 | 8, value: bigint, insn: InstructionView, gpr: number): boolean | { readonly see: bigint };
+  clts(insn: InstructionView): boolean | "ignore" | "proceed";
+  lmsw(source: number, insn: InstructionView): boolean | { readonly load: number };
+  smsw(value: number): number;
+  moveDebug(register: number, isRead: boolean, gpr: number, insn: InstructionView): boolean;
+  /** `string`: INS/OUTS; `imm`: port from immediate. */
+  io(port: number, size: number, isIn: boolean, insn: InstructionView, string: boolean, immediate: boolean, linear: bigint): boolean;
+  taskSwitch(selector: number, source: number, insn: InstructionView | undefined): boolean;
+  /** An exception, NMI or software event before IDT delivery. `nested`: raised while delivering `during`. */
+  event(event: DeliveredEvent, during: DeliveredEvent | undefined): boolean;
+  tripleFault(): boolean;
+  /** An INIT or SIPI message has arrived. True: handled here (exit, or blocked in VMX operation). */
+  init(): boolean;
+  sipi(vector: number): boolean;
+  /**
+   * Between instructions, highest priority first: MTF, preemption timer, NMI window, NMI, interrupt window, external interrupt.
+   * Called before the LP's own delivery; true when a VM exit was taken. `interruptPending`: the local APIC has a deliverable
+   * vector; `nmiPending`: an NMI is latched.
+   */
+  boundary(interruptPending: boolean, nmiPending: boolean): boolean;
+  /** RFLAGS.IF does not mask external interrupts and IRET/NMI rules differ when the exiting controls are set. */
+  readonly externalInterruptExiting: boolean;
+  readonly nmiExiting: boolean;
+  /** RDTSC and its kin: what the guest sees for `tsc`. */
+  guestTsc(tsc: bigint): bigint;
+  /** IRET executed: virtual-NMI unblocking. True when the LP's own NMI blocking must be left as it is. */
+  iret(): boolean;
+}
+
+/** Nested paging. */
+export interface SecondStage {
+  readonly enabled: boolean;
+  /**
+   * Guest-physical to host-physical. Throws the room's VM-exit signal on violation or misconfiguration.
+   * @param access bit 0 read, 1 write, 2 execute, 3 the access is to a paging structure entry
+   * @param linear guest linear address, for the exit
+   * @returns host-physical address; `rights` and `pageBits` of the mapping are left in `lastRights` (bit 0 R, 1 W, 2 X) and `lastPageBits`
+   */
+  translate(guestPhysical: number, access: number, linear: bigint, linearValid: boolean): number;
+  readonly lastRights: number;
+  readonly lastPageBits: number;
+}
+
+/** What tracing hears; semantics never format strings. `kind` names the event, `detail` holds plain numbers and bigints. */
+export type TraceSink = (kind: string, detail: Readonly<Record<string, number | bigint | string | boolean>>) => void;
