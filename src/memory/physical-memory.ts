@@ -1,0 +1,52 @@
+import { assert } from "../base/assert.ts";
+
+/** Bytes of a page, everywhere. */
+export const pageBytes = 4096;
+/** Most guest RAM: below the 32-bit MMIO hole, so that a RAM address is an address of the Wasm memory. */
+export const ramBytesMax = 3 * 1024 ** 3;
+export const ramBytesMin = 1024 ** 2;
+export const lpCountMax = 64;
+
+const wasmPageBytes = 65536;
+const controlBytes = 65536;
+
+/** Bits of a page-information word; the bits above count generations. */
+export const pageHoldsCode = 1;
+export const pageGenerationStep = 2;
+
+/** Where everything lies in the one shared memory. All values are byte addresses or byte counts. */
+export interface MemoryLayout {
+  readonly ramBytes: number;
+  /** One u32 per page of RAM: bit 0 holds decoded code, bits 31:1 generation, bumped by each write to such a page. */
+  readonly pageInformation: number;
+  /** Machine-wide control words (see `machine`). */
+  readonly control: number;
+  readonly controlBytes: number;
+  readonly windows: number;
+  readonly windowBytes: number;
+  readonly lpCount: number;
+  readonly totalBytes: number;
+}
+
+const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
+
+export function layOutMemory(ramBytes: number, lpCount: number, windowBytes: number): MemoryLayout {
+  assert(ramBytes % pageBytes === 0 && ramBytes >= ramBytesMin && ramBytes <= ramBytesMax, "RAM size out of range");
+  assert(lpCount >= 1 && lpCount <= lpCountMax, "LP count out of range");
+  const pageInformation = roundUp(ramBytes, wasmPageBytes);
+  const control = roundUp(pageInformation + ramBytes / 1024, wasmPageBytes);
+  const windows = control + controlBytes;
+  const totalBytes = roundUp(windows + lpCount * windowBytes, wasmPageBytes);
+  assert(totalBytes <= 2 ** 32, "machine does not fit the shared memory");
+  return { ramBytes, pageInformation, control, controlBytes, windows, windowBytes, lpCount, totalBytes };
+}
+
+export function windowBase(layout: MemoryLayout, lp: number): number {
+  return layout.windows + lp * layout.windowBytes;
+}
+
+/** Creates the shared memory of a machine. RAM reads as zero. */
+export function createMemory(layout: MemoryLayout): WebAssembly.Memory {
+  const pages = layout.totalBytes / wasmPageBytes;
+  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+}
