@@ -1,0 +1,17 @@
+import type { RunExit } from "../execution/core-host.ts";
+import type { Tlb } from "../execution/tlb.ts";
+
+/** What the cpu room uses of the execution core. `ExecutionCore` has this shape; a scripted instruction source may too. */
+export interface CorePort {
+  readonly tlb: Tlb;
+  /** Instructions retired since reset. */
+  readonly retired: number;
+  /** Runs at most `budget` instructions. Traps of the host pass through. */
+  run(budget: number): RunExit;
+  /** After a trap: accounts for the instruction that did not retire and puts its address into RIP. */
+  trapped(): void;
+  /** CS, SS.B, CR0.PE, EFER.LMA, CPL or the address space has changed. */
+  codeContextChanged(): void;
+  /** A page that holds decoded code is written to. */
+  codeWritten(physical: number, size: number): void;
+}
