@@ -1,25 +1,20 @@
+import type { TickRate } from "../../base/tick-rate.ts";
 import type { LpState } from "../lp-state.ts";
 import type { ApicPage } from "./apic-page.ts";
 import { ApicPrivate, ApicRegister, lvt, TimerMode } from "./registers.ts";
-
-/** Rate of the APIC timer before its divider: `ticks` ticks in every `cycles` clock cycles. */
-export interface TimerRate {
-  readonly cycles: number;
-  readonly ticks: number;
-}
 
 const stopped = -1;
 
 /**
  * The APIC timer, evaluated only when somebody looks: while it counts, all that is kept is the tick at which the count
- * reaches zero. Ticks are numbered from the machine's reset; conversions are exact.
+ * reaches zero. Ticks are numbered from the machine's reset; `rate` gives ticks before the divider in clock cycles.
  */
 export class ApicTimer {
   readonly #page: ApicPage;
   readonly #state: LpState;
-  readonly #rate: TimerRate;
+  readonly #rate: TickRate;
 
-  constructor(page: ApicPage, state: LpState, rate: TimerRate) {
+  constructor(page: ApicPage, state: LpState, rate: TickRate) {
     this.#page = page;
     this.#state = state;
     this.#rate = rate;
@@ -39,7 +34,7 @@ export class ApicTimer {
       return this.#advanceDeadline(now);
     }
     const expiry = this.#expiry;
-    const tick = this.#tickAt(now);
+    const tick = this.#rate.tickAt(now);
     if (expiry < 0 || tick < expiry) {
       return false;
     }
@@ -57,7 +52,7 @@ export class ApicTimer {
       const deadline = this.#state.get("tscDeadline");
       return deadline === 0n ? undefined : this.#cycleOfTsc(deadline);
     }
-    return this.#expiry < 0 ? undefined : this.#cycleAt(this.#expiry);
+    return this.#expiry < 0 ? undefined : this.#rate.cycleAt(this.#expiry);
   }
 
   /** Current count; `advance` has been called for `now`. */
@@ -65,7 +60,7 @@ export class ApicTimer {
     if (this.#expiry < 0 || this.#mode === TimerMode.TscDeadline) {
       return 0;
     }
-    return Math.ceil((this.#expiry - this.#tickAt(now)) / this.#divisor);
+    return Math.ceil((this.#expiry - this.#rate.tickAt(now)) / this.#divisor);
   }
 
   /** A write of the initial count starts the count, or stops it when zero; it is lost in TSC-deadline mode. */
@@ -74,7 +69,7 @@ export class ApicTimer {
       return;
     }
     this.#page.write(ApicRegister.InitialCount, count);
-    this.#expiry = count === 0 ? stopped : this.#tickAt(now) + count * this.#divisor;
+    this.#expiry = count === 0 ? stopped : this.#rate.tickAt(now) + count * this.#divisor;
   }
 
   /** A write of the divide configuration: the count goes on from where it is, at the new rate. */
@@ -82,7 +77,7 @@ export class ApicTimer {
     const count = this.currentCount(now);
     this.#page.write(ApicRegister.DivideConfiguration, configuration);
     if (this.#expiry >= 0) {
-      this.#expiry = this.#tickAt(now) + count * this.#divisor;
+      this.#expiry = this.#rate.tickAt(now) + count * this.#divisor;
     }
   }
 
@@ -134,17 +129,6 @@ export class ApicTimer {
   }
   set #expiry(tick: number) {
     this.#page.writeFloat(ApicPrivate.timerExpiry, tick);
-  }
-
-  /** Last tick at or before a clock value. */
-  #tickAt(now: number): number {
-    const { cycles, ticks } = this.#rate;
-    return Math.floor(now / cycles) * ticks + Math.floor(((now % cycles) * ticks) / cycles);
-  }
-  /** First clock value at or after a tick. */
-  #cycleAt(tick: number): number {
-    const { cycles, ticks } = this.#rate;
-    return Math.floor(tick / ticks) * cycles + Math.ceil(((tick % ticks) * cycles) / ticks);
   }
 }
 

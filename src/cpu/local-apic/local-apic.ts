@@ -1,3 +1,4 @@
+import type { TickRate } from "../../base/tick-rate.ts";
 import { lpOffset, Pending } from "../../execution/lp-window.ts";
 import {
   entryDeliveryMode,
@@ -20,7 +21,7 @@ import {
   modeOfBase,
 } from "./apic-base.ts";
 import { ApicPage } from "./apic-page.ts";
-import { ApicTimer, type TimerRate } from "./apic-timer.ts";
+import { ApicTimer } from "./apic-timer.ts";
 import { firstLegalVector, interruptCommand, selfIpi } from "./interrupt-command.ts";
 import {
   ApicError,
@@ -49,7 +50,8 @@ export interface LocalApicOptions {
   readonly apicId: number;
   readonly bootProcessor: boolean;
   readonly features: ApicBaseFeatures;
-  readonly timerRate: TimerRate;
+  /** Ticks of the APIC timer, before its divider, in clock cycles. */
+  readonly timerRate: TickRate;
 }
 
 /** What the processor has to do about an event its local APIC has taken in. */
