@@ -1,0 +1,127 @@
+import { type FieldName, slot, vmcsBytes } from "../vmcs-fields.ts";
+import type { EntryContext } from "./entry-context.ts";
+import { entryControlRules } from "./entry-controls.ts";
+import type { EntryRule, RuleDescription, RuleGroup } from "./entry-rule.ts";
+import { eventInjectionRules } from "./event-injection.ts";
+import { executionControlRules } from "./execution-controls.ts";
+import { exitControlRules } from "./exit-controls.ts";
+import { guestNonRegisterRules } from "./guest-non-register.ts";
+import { guestPdpteRules } from "./guest-pdptes.ts";
+import { guestRegisterRules } from "./guest-registers.ts";
+import { guestRipRules, guestTableRules } from "./guest-rip-rflags.ts";
+import { guestSegmentRules } from "./guest-segments.ts";
+import {
+  hostAddressSpaceRules,
+  hostModeRules,
+  hostRegisterRules,
+  hostSegmentRules,
+} from "./host-state.ts";
+import { entryMsrLoadRules, exitMsrRules, hostPdpteRule } from "./msr-areas.ts";
+import { preliminaryRules } from "./preliminary.ts";
+
+/** The groups of rules on the contents of the VMCS, in the order they are checked. */
+export const ruleGroups: readonly RuleGroup[] = [
+  executionControlRules,
+  exitControlRules,
+  entryControlRules,
+  eventInjectionRules,
+  hostModeRules,
+  hostRegisterRules,
+  hostSegmentRules,
+  hostAddressSpaceRules,
+  guestRegisterRules,
+  guestSegmentRules,
+  guestTableRules,
+  guestRipRules,
+  guestNonRegisterRules,
+  guestPdpteRules,
+];
+
+/** Every rule of VM entry, in order. */
+export const allRules: readonly RuleDescription[] = [
+  ...preliminaryRules,
+  ...ruleGroups.flatMap((group) => group.rules),
+  ...entryMsrLoadRules,
+  ...exitMsrRules,
+  hostPdpteRule,
+];
+
+/** Bit n stands for group n of `ruleGroups`. */
+export type GroupSet = number;
+export const allGroups: GroupSet = 2 ** ruleGroups.length - 1;
+
+/** For each 32-bit word of a VMCS the groups that read it. */
+export const groupsBySlot = new Int32Array(vmcsBytes >>> 2);
+ruleGroups.forEach((group, n) => {
+  for (const name of group.reads) {
+    const position = slot[name satisfies FieldName];
+    groupsBySlot[position] = (groupsBySlot[position] ?? 0) | (1 << n);
+    groupsBySlot[position + 1] = (groupsBySlot[position + 1] ?? 0) | (1 << n);
+  }
+});
+
+/**
+ * Rules that also look at something beside the VMCS (the processor's mode, memory): they are evaluated at each entry,
+ * with their group.
+ */
+const dependsOnMore: ReadonlySet<string> = new Set([
+  "CTL-17",
+  "HAS-01",
+  "HAS-02",
+  "HAS-03",
+  "GNR-24",
+  "GNR-25",
+  "GPD-02",
+]);
+
+interface PreparedGroup {
+  readonly all: readonly EntryRule[];
+  readonly always: readonly EntryRule[];
+}
+const prepared: readonly PreparedGroup[] = ruleGroups.map((group) => ({
+  all: group.rules,
+  always: group.rules.filter((rule) => dependsOnMore.has(rule.id)),
+}));
+/** Groups that have such rules. */
+const groupsToVisit = prepared.reduce(
+  (set, group, n) => (group.always.length > 0 ? set | (1 << n) : set),
+  0,
+);
+
+function firstBroken(rules: readonly EntryRule[], entry: EntryContext): EntryRule | undefined {
+  for (const rule of rules) {
+    if ((rule.applies === undefined || rule.applies(entry)) && !rule.holds(entry)) {
+      return rule;
+    }
+  }
+  return undefined;
+}
+
+/** Evaluates the rules that may have changed their answer. One per LP. */
+export class RuleChecker {
+  /** Groups that are known to hold after the last `check`. */
+  held: GroupSet = 0;
+
+  /**
+   * @param dirty groups of which a field has been written since they last held
+   * @returns the first rule that does not hold
+   */
+  check(entry: EntryContext, dirty: GroupSet): EntryRule | undefined {
+    let visit = dirty | groupsToVisit;
+    this.held = 0;
+    while (visit !== 0) {
+      const n = 31 - Math.clz32(visit & -visit);
+      const bit = 1 << n;
+      visit ^= bit;
+      const group = prepared[n];
+      if (group !== undefined) {
+        const broken = firstBroken((dirty & bit) !== 0 ? group.all : group.always, entry);
+        if (broken !== undefined) {
+          return broken;
+        }
+      }
+      this.held |= bit;
+    }
+    return undefined;
+  }
+}
