@@ -14,4 +14,6 @@ export const codeMode = {
   single: 1 << 3,
   /** CS.limit is not the flat maximum of its size: the fetch limit is checked at every block. */
   limited: 1 << 4,
+  /** CR0.EM, CR0.TS or CR4.OSFXSR forbid SSE instructions. */
+  simdBlocked: 1 << 5,
 } as const;

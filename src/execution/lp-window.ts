@@ -161,7 +161,13 @@ export const Pending = {
 export const tlbEntries = 4096;
 export const tlbEntryBytes = 32;
 /** TLB entry: three i64 tags (linear page | context, 1 = invalid), i32 addend, u32 attributes. */
-export const tlbEntryOffset = { read: 0, write: 8, execute: 16, addend: 24, attributes: 28 } as const;
+export const tlbEntryOffset = {
+  read: 0,
+  write: 8,
+  execute: 16,
+  addend: 24,
+  attributes: 28,
+} as const;
 
 export const blockEntries = 16384;
 export const blockEntryBytes = 32;

@@ -38,7 +38,15 @@ export class Tlb {
    * @param physical physical page address, also the address in the shared memory
    * @param read, write, execute which tags to set
    */
-  fill(low: number, high: number, context: number, physical: number, read: boolean, write: boolean, execute: boolean): void {
+  fill(
+    low: number,
+    high: number,
+    context: number,
+    physical: number,
+    read: boolean,
+    write: boolean,
+    execute: boolean,
+  ): void {
     this.misses += 1;
     const entry = this.#entry(low);
     const tagLow = (low & ~0xfff) | context;
@@ -46,7 +54,9 @@ export class Tlb {
     const addend = (physical - (low & ~0xfff)) | 0;
     const same =
       words[entry + (tlbEntryOffset.addend >> 2)] === addend &&
-      (this.#isTag(entry, TlbAccess.Read, tagLow, high) || this.#isTag(entry, TlbAccess.Execute, tagLow, high) || this.#isTag(entry, TlbAccess.Write, tagLow, high));
+      (this.#isTag(entry, TlbAccess.Read, tagLow, high) ||
+        this.#isTag(entry, TlbAccess.Execute, tagLow, high) ||
+        this.#isTag(entry, TlbAccess.Write, tagLow, high));
     if (!same) {
       this.#clear(entry);
       words[entry + (tlbEntryOffset.addend >> 2)] = addend;
@@ -83,7 +93,10 @@ export class Tlb {
     for (let n = 0; n < tlbEntries; n++) {
       const entry = (this.#base >>> 2) + n * (tlbEntryBytes >> 2);
       const tagLow = words[entry + (tlbEntryOffset.write >> 2)] ?? 0;
-      if (((tagLow & ~0xfff) + (words[entry + (tlbEntryOffset.addend >> 2)] ?? 0)) >>> 0 === physical) {
+      if (
+        ((tagLow & ~0xfff) + (words[entry + (tlbEntryOffset.addend >> 2)] ?? 0)) >>> 0 ===
+        physical
+      ) {
         this.#invalidate(entry, TlbAccess.Write);
       }
     }
@@ -106,7 +119,10 @@ export class Tlb {
     return (this.#base >>> 2) + ((low >>> 12) & (tlbEntries - 1)) * (tlbEntryBytes >> 2);
   }
   #isTag(entry: number, access: TlbAccess, tagLow: number, high: number): boolean {
-    return this.#i32[entry + access * 2] === (tagLow | 0) && this.#i32[entry + access * 2 + 1] === (high | 0);
+    return (
+      this.#i32[entry + access * 2] === (tagLow | 0) &&
+      this.#i32[entry + access * 2 + 1] === (high | 0)
+    );
   }
   #setTag(entry: number, access: TlbAccess, tagLow: number, high: number): void {
     this.#i32[entry + access * 2] = tagLow;

@@ -10,14 +10,13 @@ export const lpCountMax = 64;
 const wasmPageBytes = 65536;
 const controlBytes = 65536;
 
-/** Bits of a page-information word; the bits above count generations. */
-export const pageHoldsCode = 1;
-export const pageGenerationStep = 2;
+/** Bytes of information kept per page of RAM (see `execution/code-pages.ts`). */
+export const pageInformationBytes = 16;
 
 /** Where everything lies in the one shared memory. All values are byte addresses or byte counts. */
 export interface MemoryLayout {
   readonly ramBytes: number;
-  /** One u32 per page of RAM: bit 0 holds decoded code, bits 31:1 generation, bumped by each write to such a page. */
+  /** `pageInformationBytes` per page of RAM. */
   readonly pageInformation: number;
   /** Machine-wide control words (see `machine`). */
   readonly control: number;
@@ -31,14 +30,26 @@ export interface MemoryLayout {
 const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
 
 export function layOutMemory(ramBytes: number, lpCount: number, windowBytes: number): MemoryLayout {
-  assert(ramBytes % pageBytes === 0 && ramBytes >= ramBytesMin && ramBytes <= ramBytesMax, "RAM size out of range");
+  assert(
+    ramBytes % pageBytes === 0 && ramBytes >= ramBytesMin && ramBytes <= ramBytesMax,
+    "RAM size out of range",
+  );
   assert(lpCount >= 1 && lpCount <= lpCountMax, "LP count out of range");
   const pageInformation = roundUp(ramBytes, wasmPageBytes);
-  const control = roundUp(pageInformation + ramBytes / 1024, wasmPageBytes);
+  const control = roundUp(pageInformation + (ramBytes / pageBytes) * pageInformationBytes, wasmPageBytes);
   const windows = control + controlBytes;
   const totalBytes = roundUp(windows + lpCount * windowBytes, wasmPageBytes);
   assert(totalBytes <= 2 ** 32, "machine does not fit the shared memory");
-  return { ramBytes, pageInformation, control, controlBytes, windows, windowBytes, lpCount, totalBytes };
+  return {
+    ramBytes,
+    pageInformation,
+    control,
+    controlBytes,
+    windows,
+    windowBytes,
+    lpCount,
+    totalBytes,
+  };
 }
 
 export function windowBase(layout: MemoryLayout, lp: number): number {

@@ -12,13 +12,20 @@ declare namespace WebAssembly {
     readonly buffer: SharedArrayBuffer;
   }
   class Table {
-    constructor(descriptor: { readonly element: "anyfunc"; readonly initial: number; readonly maximum?: number });
+    constructor(descriptor: {
+      readonly element: "anyfunc";
+      readonly initial: number;
+      readonly maximum?: number;
+    });
     readonly length: number;
     get(index: number): unknown;
     set(index: number, value: unknown): void;
   }
   class Global {
-    constructor(descriptor: { readonly value: "i32" | "i64"; readonly mutable?: boolean }, value: number | bigint);
+    constructor(
+      descriptor: { readonly value: "i32" | "i64"; readonly mutable?: boolean },
+      value: number | bigint,
+    );
     value: number | bigint;
   }
   class Module {
