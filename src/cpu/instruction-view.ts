@@ -76,7 +76,9 @@ export class InstructionView {
   }
   /** Displacement as the instruction-information exits want it: RIP-relative operands give their absolute address. */
   get displacement(): bigint {
-    const displacement = BigInt(this.#state.i32[(this.#record + recordOffset.displacement) >>> 2] ?? 0);
+    const displacement = BigInt(
+      this.#state.i32[(this.#record + recordOffset.displacement) >>> 2] ?? 0,
+    );
     return this.isRipRelative ? displacement + this.next : displacement;
   }
   get isRipRelative(): boolean {
@@ -87,8 +89,13 @@ export class InstructionView {
   effectiveAddress(): bigint {
     const base = this.#state.u64[this.#u32(recordOffset.base) >>> 3] ?? 0n;
     const index = this.#state.u64[this.#u32(recordOffset.index) >>> 3] ?? 0n;
-    const displacement = BigInt(this.#state.i32[(this.#record + recordOffset.displacement) >>> 2] ?? 0);
-    return BigInt.asUintN(this.addressSize * 8, base + (index << BigInt(this.scale)) + displacement);
+    const displacement = BigInt(
+      this.#state.i32[(this.#record + recordOffset.displacement) >>> 2] ?? 0,
+    );
+    return BigInt.asUintN(
+      this.addressSize * 8,
+      base + (index << BigInt(this.scale)) + displacement,
+    );
   }
 
   #registerNumber(offset: number): number {
@@ -96,7 +103,8 @@ export class InstructionView {
   }
   #addressRegister(offset: number): number {
     const address = this.#u32(offset) - this.#state.base;
-    return address >= lpOffset.gpr && address < lpOffset.gpr + 128 ? (address - lpOffset.gpr) >>> 3 : -1;
+    return address >= lpOffset.gpr && address < lpOffset.gpr + 128
+      ? (address - lpOffset.gpr) >>> 3
+      : -1;
   }
 }
-

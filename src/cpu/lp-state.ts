@@ -1,15 +1,37 @@
-import {
-  lpOffset,
-  segmentOffset,
-  segmentStride,
-} from "../execution/lp-window.ts";
+import { lpOffset, segmentOffset, segmentStride } from "../execution/lp-window.ts";
 
 /** A 64-bit register of the window, by name. */
 export type WideRegister = Exclude<
   keyof typeof lpOffset,
-  | "gpr" | "zero" | "segment" | "xmm" | "x87" | "bounce" | "cpuPrivate" | "apicPage" | "vmxPrivate" | "vmcsCache"
-  | "mailbox" | "tlb" | "blocks" | "records" | "systemFlags" | "pending" | "remaining" | "current" | "fetchPage"
-  | "codeMode" | "cpl" | "activity" | "interruptibility" | "index" | "mxcsr" | "fcw" | "fsw" | "ftw" | "fop"
+  | "gpr"
+  | "zero"
+  | "segment"
+  | "xmm"
+  | "x87"
+  | "bounce"
+  | "cpuPrivate"
+  | "apicPage"
+  | "vmxPrivate"
+  | "vmcsCache"
+  | "mailbox"
+  | "tlb"
+  | "blocks"
+  | "records"
+  | "systemFlags"
+  | "pending"
+  | "remaining"
+  | "current"
+  | "fetchPage"
+  | "codeMode"
+  | "cpl"
+  | "activity"
+  | "interruptibility"
+  | "index"
+  | "mxcsr"
+  | "fcw"
+  | "fsw"
+  | "ftw"
+  | "fop"
 >;
 
 /** Views of one LP's window and of physical memory. Offsets passed in are window offsets of `lpOffset`. */

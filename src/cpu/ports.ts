@@ -31,10 +31,52 @@ export interface Clock {
 
 /** What an instruction in VMX non-root operation asks before it takes effect. Names are those of the exit reasons. */
 export type InterceptedInstruction =
-  | "CPUID" | "GETSEC" | "HLT" | "INVD" | "INVLPG" | "INVPCID" | "RDPMC" | "RDTSC" | "RDTSCP" | "MWAIT" | "MONITOR" | "PAUSE"
-  | "RDMSR" | "WRMSR" | "RDRAND" | "RDSEED" | "WBINVD" | "WBNOINVD" | "XSETBV" | "XSAVES" | "XRSTORS" | "ENCLS" | "UMWAIT" | "TPAUSE"
-  | "SGDT" | "SIDT" | "LGDT" | "LIDT" | "SLDT" | "STR" | "LLDT" | "LTR" | "RSM"
-  | "VMCALL" | "VMCLEAR" | "VMLAUNCH" | "VMPTRLD" | "VMPTRST" | "VMREAD" | "VMRESUME" | "VMWRITE" | "VMXOFF" | "VMXON" | "INVEPT" | "INVVPID" | "VMFUNC";
+  | "CPUID"
+  | "GETSEC"
+  | "HLT"
+  | "INVD"
+  | "INVLPG"
+  | "INVPCID"
+  | "RDPMC"
+  | "RDTSC"
+  | "RDTSCP"
+  | "MWAIT"
+  | "MONITOR"
+  | "PAUSE"
+  | "RDMSR"
+  | "WRMSR"
+  | "RDRAND"
+  | "RDSEED"
+  | "WBINVD"
+  | "WBNOINVD"
+  | "XSETBV"
+  | "XSAVES"
+  | "XRSTORS"
+  | "ENCLS"
+  | "UMWAIT"
+  | "TPAUSE"
+  | "SGDT"
+  | "SIDT"
+  | "LGDT"
+  | "LIDT"
+  | "SLDT"
+  | "STR"
+  | "LLDT"
+  | "LTR"
+  | "RSM"
+  | "VMCALL"
+  | "VMCLEAR"
+  | "VMLAUNCH"
+  | "VMPTRLD"
+  | "VMPTRST"
+  | "VMREAD"
+  | "VMRESUME"
+  | "VMWRITE"
+  | "VMXOFF"
+  | "VMXON"
+  | "INVEPT"
+  | "INVVPID"
+  | "VMFUNC";
 
 /** An event about to be delivered through the IDT. `software` is the length of the instruction that raised it, when one did. */
 export interface DeliveredEvent {
@@ -58,15 +100,33 @@ export interface Intercepts {
   /** @param operand MSR number, linear address, … as the exit reason wants; 0 otherwise. */
   instruction(which: InterceptedInstruction, insn: InstructionView, operand: bigint): boolean;
   /** MOV to CR0/CR3/CR4/CR8: exit, or the value to load after masks and shadows. */
-  writeControl(register: 0 | 3 | 4 | 8, value: bigint, insn: InstructionView, gpr: number): boolean | { readonly load: bigint };
+  writeControl(
+    register: 0 | 3 | 4 | 8,
+    value: bigint,
+    insn: InstructionView,
+    gpr: number,
+  ): boolean | { readonly load: bigint };
   /** MOV from CR: exit (CR3, CR8), or the value the guest sees. */
-  readControl(register: 0 | 3 | 4 | 8, value: bigint, insn: InstructionView, gpr: number): boolean | { readonly see: bigint };
+  readControl(
+    register: 0 | 3 | 4 | 8,
+    value: bigint,
+    insn: InstructionView,
+    gpr: number,
+  ): boolean | { readonly see: bigint };
   clts(insn: InstructionView): boolean | "ignore" | "proceed";
   lmsw(source: number, insn: InstructionView): boolean | { readonly load: number };
   smsw(value: number): number;
   moveDebug(register: number, isRead: boolean, gpr: number, insn: InstructionView): boolean;
   /** `string`: INS/OUTS; `imm`: port from immediate. */
-  io(port: number, size: number, isIn: boolean, insn: InstructionView, string: boolean, immediate: boolean, linear: bigint): boolean;
+  io(
+    port: number,
+    size: number,
+    isIn: boolean,
+    insn: InstructionView,
+    string: boolean,
+    immediate: boolean,
+    linear: bigint,
+  ): boolean;
   taskSwitch(selector: number, source: number, insn: InstructionView | undefined): boolean;
   /** An exception, NMI or software event before IDT delivery. `nested`: raised while delivering `during`. */
   event(event: DeliveredEvent, during: DeliveredEvent | undefined): boolean;
@@ -87,21 +147,39 @@ export interface Intercepts {
   guestTsc(tsc: bigint): bigint;
   /** IRET executed: virtual-NMI unblocking. True when the LP's own NMI blocking must be left as it is. */
   iret(): boolean;
+  /** `boundary` is to be asked after every single instruction (monitor trap flag). */
+  readonly stepping: boolean;
+  /** Clock value from which on `boundary` is to be asked though nothing else happens (preemption timer). */
+  readonly deadline: number | undefined;
 }
 
 /** Nested paging. */
 export interface SecondStage {
   readonly enabled: boolean;
   /**
-   * Guest-physical to host-physical. Throws the room's VM-exit signal on violation or misconfiguration.
+   * Guest-physical to host-physical. Throws `vmExitTaken` on violation or misconfiguration.
    * @param access bit 0 read, 1 write, 2 execute, 3 the access is to a paging structure entry
-   * @param linear guest linear address, for the exit
-   * @returns host-physical address; `rights` and `pageBits` of the mapping are left in `lastRights` (bit 0 R, 1 W, 2 X) and `lastPageBits`
+   * @param linearLow, linearHigh halves of the guest linear address, for the exit (no bigint: this is on the path of a TLB miss)
+   * @param linearValid false when no linear address led here (loading of PDPTEs)
+   * @returns host-physical address; what a TLB entry may remember of the mapping is left in `lastRights` and `lastPageBits`
    */
-  translate(guestPhysical: number, access: number, linear: bigint, linearValid: boolean): number;
+  translate(
+    guestPhysical: number,
+    access: number,
+    linearLow: number,
+    linearHigh: number,
+    linearValid: boolean,
+  ): number;
+  /**
+   * Accesses of the mapping that need not be asked about again: bit 0 read, 1 write, 2 execute. Without write while a dirty flag is
+   * still to be set; 0 for a page each access to which must come here (APIC-access page).
+   */
   readonly lastRights: number;
   readonly lastPageBits: number;
 }
 
 /** What tracing hears; semantics never format strings. `kind` names the event, `detail` holds plain numbers and bigints. */
-export type TraceSink = (kind: string, detail: Readonly<Record<string, number | bigint | string | boolean>>) => void;
+export type TraceSink = (
+  kind: string,
+  detail: Readonly<Record<string, number | bigint | string | boolean>>,
+) => void;

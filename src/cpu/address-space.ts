@@ -1,0 +1,262 @@
+import { lpOffset } from "../execution/lp-window.ts";
+import { addressSpaceIdMax, contextMode, contextModeBits, type Tlb } from "../execution/tlb.ts";
+import type { LpState } from "./lp-state.ts";
+import { type PageWalker, Request } from "./paging.ts";
+import { cr0Bit, cr4Bit, flagBit } from "./register-bits.ts";
+
+/** Whose rights an access made by TypeScript has. */
+export const AccessClass = {
+  /** The program's: CPL, RFLAGS.AC. */
+  Current: 0,
+  /** Implicit supervisor: descriptor tables and TSS. RFLAGS.AC does not lift SMAP. */
+  System: 1,
+  /** Explicit supervisor whatever CPL is: the stack of an inner level during a change of level. */
+  Supervisor: 2,
+} as const;
+export type AccessClass = (typeof AccessClass)[keyof typeof AccessClass];
+
+const vmIndexMax = 511;
+/** A key: VM index in 27:19, PCID in 18:7, mode of the walker in 6:0. */
+const pcidShift = 7;
+const vmShift = 19;
+const noKey = -1;
+const largeRegions = 2048;
+
+/**
+ * Which TLB entries are in force.
+ *
+ * A TLB context is an address-space id and the access mode. An id stands for (VPID, EP4TA, PCID, paging mode); to invalidate
+ * an address space is to forget its id. Ids are not reused before the whole TLB is flushed, which happens when they run out.
+ * Global pages are dropped together with the others of their address space, as the architecture allows.
+ */
+export class AddressSpace {
+  readonly #state: LpState;
+  readonly #walker: PageWalker;
+  readonly #tlb: Tlb;
+  // Live ids, unordered.
+  readonly #keys = new Int32Array(addressSpaceIdMax + 1);
+  readonly #ids = new Int32Array(addressSpaceIdMax + 1);
+  #live = 0;
+  #nextId = 1;
+  // Pairs (VPID, EP4TA) seen, by VM index. Index 0 is VPID 0 without EPT.
+  readonly #vpids = new Int32Array(vmIndexMax + 1);
+  readonly #ep4tas = new Float64Array(vmIndexMax + 1);
+  #vms = 1;
+  #vm = 0;
+  #id = 0;
+  #dataBreakpoints = false;
+  /** By 2 MiB region (hashed): log2 of the largest page whose parts may be in the TLB, 0 when only 4 KiB pages. */
+  readonly #largePages = new Uint8Array(largeRegions);
+  #giantPages = false;
+
+  // By access class: context for the TLB, request bits for the walker.
+  readonly contexts = new Int32Array(3);
+  readonly requests = new Int32Array(3);
+  /** Data accesses of the program are checked one by one: alignment or breakpoints. */
+  slow = false;
+  /** Alignment is being checked. */
+  alignment = false;
+
+  constructor(state: LpState, walker: PageWalker, tlb: Tlb) {
+    this.#state = state;
+    this.#walker = walker;
+    this.#tlb = tlb;
+  }
+
+  /** CR0, CR3, CR4, EFER or the VM may have changed. Nothing is invalidated. */
+  changed(): void {
+    this.#walker.configure();
+    this.#chooseId();
+    this.modeChanged();
+  }
+
+  /** CPL or RFLAGS.AC may have changed. */
+  modeChanged(): void {
+    const state = this.#state;
+    const user = state.cpl === 3;
+    const ac = (state.read32(lpOffset.systemFlags) & flagBit.AC) !== 0;
+    const open = ac && this.#walker.smap;
+    this.alignment = user && ac && (state.low("cr0") & cr0Bit.AM) !== 0;
+    this.slow = this.alignment || this.#dataBreakpoints;
+    const space = this.#id << contextModeBits;
+    const supervisor = open ? contextMode.accessOpen : 0;
+    const current =
+      space | (user ? contextMode.user : supervisor) | (this.slow ? contextMode.slow : 0);
+    this.contexts[AccessClass.Current] = current;
+    this.contexts[AccessClass.System] = space;
+    this.contexts[AccessClass.Supervisor] = space | supervisor;
+    const supervisorRequest = open ? Request.open : Request.read;
+    this.requests[AccessClass.Current] = user ? Request.user : supervisorRequest;
+    this.requests[AccessClass.Supervisor] = supervisorRequest;
+    state.write32(lpOffset.tlbContext, current);
+  }
+
+  watchData(on: boolean): void {
+    if (this.#dataBreakpoints !== on) {
+      this.#dataBreakpoints = on;
+      this.modeChanged();
+    }
+  }
+
+  /**
+   * VM entry and exit: from now on translations are those of this VM. `changed` is to follow.
+   * @param vpid 0 in root operation and without VPID
+   * @param ep4ta EPT PML4 address with the bits that matter, 0 without EPT
+   */
+  enter(vpid: number, ep4ta: number): void {
+    if (this.#vpids[this.#vm] === vpid && this.#ep4tas[this.#vm] === ep4ta) {
+      return;
+    }
+    this.#vm = this.#vmIndex(vpid, ep4ta);
+  }
+
+  // Invalidation. Each leaves a valid context in force.
+
+  /** INVLPG: the page, whatever its size, in every address space. Halves of the linear address. */
+  invalidatePage(low: number, high: number): void {
+    const pageBits = this.#largePages[this.#largeRegion(low)] ?? 0;
+    if (this.#giantPages) {
+      this.invalidateAll();
+    } else if (pageBits !== 0) {
+      const first = (low & -(1 << pageBits)) >>> 0;
+      for (let n = 0; n < 1 << (pageBits - 12); n++) {
+        this.#tlb.invalidatePage((first + n * 4096) | 0, high | 0);
+      }
+    } else {
+      this.#tlb.invalidatePage(low | 0, high | 0);
+    }
+    this.#forgetFetch();
+  }
+  /** One PCID of the current VM. */
+  invalidatePcid(pcid: number): void {
+    this.#forget(-1 << pcidShift, (this.#vm << vmShift) | (pcid << pcidShift));
+  }
+  /** Everything of the current VPID and EP4TA: changes of CR0.PG and CR4, INVPCID of all contexts. */
+  invalidateVm(): void {
+    this.#forget(-1 << vmShift, this.#vm << vmShift);
+  }
+  invalidateVpid(vpid: number): void {
+    for (let vm = 0; vm < this.#vms; vm++) {
+      if (this.#vpids[vm] === vpid) {
+        this.#forget(-1 << vmShift, vm << vmShift);
+      }
+    }
+  }
+  /** Every VPID but 0 (INVVPID all-context) when `zeroToo` is false. */
+  invalidateVpids(zeroToo: boolean): void {
+    for (let vm = 0; vm < this.#vms; vm++) {
+      if (zeroToo || this.#vpids[vm] !== 0) {
+        this.#forget(-1 << vmShift, vm << vmShift);
+      }
+    }
+  }
+  /** INVEPT single-context. */
+  invalidateEp4ta(ep4ta: number): void {
+    for (let vm = 0; vm < this.#vms; vm++) {
+      if (this.#ep4tas[vm] === ep4ta) {
+        this.#forget(-1 << vmShift, vm << vmShift);
+      }
+    }
+  }
+  invalidateAll(): void {
+    this.#live = 0;
+    this.#chooseId();
+    this.modeChanged();
+    this.#forgetFetch();
+  }
+  /** MOV to CR3 has loaded CR3. @param keep bit 63 was set, with PCIDs enabled */
+  cr3Loaded(keep: boolean): void {
+    if (!keep) {
+      this.invalidatePcid(this.#pcid());
+    }
+    this.#chooseId();
+    this.modeChanged();
+    this.#forgetFetch();
+  }
+
+  /** A translation out of a large page is being entered into the TLB. */
+  noteLargePage(low: number, pageBits: number): void {
+    if (pageBits === 30) {
+      this.#giantPages = true;
+    } else {
+      this.#largePages[this.#largeRegion(low)] = pageBits;
+      this.#largePages[this.#largeRegion(low) ^ 1] = Math.max(
+        this.#largePages[this.#largeRegion(low) ^ 1] ?? 0,
+        pageBits === 22 ? 22 : 0,
+      );
+    }
+  }
+
+  #largeRegion(low: number): number {
+    return (low >>> 21) & (largeRegions - 1);
+  }
+
+  #pcid(): number {
+    return (this.#state.low("cr4") & cr4Bit.PCIDE) !== 0 ? this.#state.low("cr3") & 0xfff : 0;
+  }
+
+  #chooseId(): void {
+    const key = (this.#vm << vmShift) | (this.#pcid() << pcidShift) | this.#walker.modeKey;
+    for (let n = 0; n < this.#live; n++) {
+      if (this.#keys[n] === key) {
+        this.#id = this.#ids[n] ?? 0;
+        return;
+      }
+    }
+    if (this.#nextId > addressSpaceIdMax) {
+      this.#flush();
+    }
+    this.#id = this.#nextId;
+    this.#nextId += 1;
+    this.#keys[this.#live] = key;
+    this.#ids[this.#live] = this.#id;
+    this.#live += 1;
+  }
+
+  #forget(mask: number, value: number): void {
+    for (let n = this.#live - 1; n >= 0; n--) {
+      if (((this.#keys[n] ?? noKey) & mask) === value) {
+        this.#live -= 1;
+        this.#keys[n] = this.#keys[this.#live] ?? noKey;
+        this.#ids[n] = this.#ids[this.#live] ?? 0;
+      }
+    }
+    this.#chooseId();
+    this.modeChanged();
+    this.#forgetFetch();
+  }
+
+  #vmIndex(vpid: number, ep4ta: number): number {
+    for (let vm = 0; vm < this.#vms; vm++) {
+      if (this.#vpids[vm] === vpid && this.#ep4tas[vm] === ep4ta) {
+        return vm;
+      }
+    }
+    if (this.#vms > vmIndexMax) {
+      this.#flush();
+      this.#vms = 1;
+      if (vpid === 0 && ep4ta === 0) {
+        return 0;
+      }
+    }
+    this.#vpids[this.#vms] = vpid;
+    this.#ep4tas[this.#vms] = ep4ta;
+    this.#vms += 1;
+    return this.#vms - 1;
+  }
+
+  /** Ids have run out. */
+  #flush(): void {
+    this.#tlb.flushAll();
+    this.#largePages.fill(0);
+    this.#giantPages = false;
+    this.#live = 0;
+    this.#nextId = 1;
+    this.#forgetFetch();
+  }
+
+  #forgetFetch(): void {
+    this.#state.write32(lpOffset.fetchTag, 1);
+    this.#state.write32(lpOffset.fetchTag + 4, 0);
+  }
+}
