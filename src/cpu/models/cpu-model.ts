@@ -23,11 +23,10 @@ export interface CpuModel {
   readonly signature: number;
   readonly physicalAddressBits: number;
   readonly linearAddressBits: number;
-  readonly tscFrequencyHz: number;
   /** Core crystal clock, which the local APIC timer counts. */
   readonly crystalFrequencyHz: number;
   readonly features: ReadonlySet<CpuFeature>;
-  /** Leaves beside the feature flags; flags are or-ed into them. Leaves 0, 0BH, 15H and 80000002H–4H are computed. */
+  /** Leaves beside the feature flags; flags are or-ed into them. Leaves 0, 0BH, 15H, 16H and 80000002H–4H are computed. */
   readonly leaves: readonly CpuidRow[];
   readonly maxBasicLeaf: number;
   readonly maxExtendedLeaf: number;

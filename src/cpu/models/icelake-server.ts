@@ -13,7 +13,7 @@ export const icelakeServer: CpuModel = {
   ...skylakeServer,
   name: "icelake-server",
   summary: "Ice Lake server (06_6AH): as skylake-server, and UMIP, RDPID, FSRM",
-  brand: "vmxon Ice Lake server processor @ 3.50GHz",
+  brand: "vmxon Ice Lake server processor",
   signature: 0x0006_06a6,
   features: new Set([...skylakeServer.features, "umip", "rdpid", "fsrm"]),
   microcodeRevision: 0x0d00_0390,

@@ -34,11 +34,10 @@ const vmx: VmxCapabilities = {
 export const skylakeServer: CpuModel = {
   name: "skylake-server",
   summary: "Skylake server (06_55H), 46-bit physical addresses, VMX",
-  brand: "vmxon Skylake server processor @ 3.50GHz",
+  brand: "vmxon Skylake server processor",
   signature: 0x0005_0654,
   physicalAddressBits: 46,
   linearAddressBits: 48,
-  tscFrequencyHz: 3_504_000_000,
   crystalFrequencyHz: 24_000_000,
   features: new Set([
     "fpu",
@@ -118,8 +117,6 @@ export const skylakeServer: CpuModel = {
     // State components of XSAVE: x87 and SSE only.
     { leaf: 0xd, subleaf: 0, eax: 0x3, ebx: 0x240, ecx: 0x240, edx: 0 },
     { leaf: 0xd, subleaf: 1, eax: 0, ebx: 0x240, ecx: 0, edx: 0 },
-    // Frequencies in MHz: base, maximum, bus.
-    { leaf: 0x16, subleaf: undefined, eax: 0xdac, ebx: 0xfa0, ecx: 0x64, edx: 0 },
     { leaf: 0x8000_0006, subleaf: undefined, eax: 0, ebx: 0, ecx: 0x0100_6040, edx: 0 },
     { leaf: 0x8000_0008, subleaf: undefined, eax: 0x302e, ebx: 0, ecx: 0, edx: 0 },
   ],
