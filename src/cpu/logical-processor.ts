@@ -1,9 +1,11 @@
+import { present } from "../base/assert.ts";
 import { TickRate } from "../base/tick-rate.ts";
 import type { CodePagePort } from "../execution/code-pages.ts";
 import { CodePages } from "../execution/code-pages.ts";
 import type { CoreHost } from "../execution/core-host.ts";
 import { readStatusFlags, statusFlagsMask, writeStatusFlags } from "../execution/flags.ts";
 import { lpOffset, Pending, Segment } from "../execution/lp-window.ts";
+import { codeNumber, mnemonicNumber } from "../isa/instruction-names.ts";
 import { type MemoryLayout, windowBase } from "../memory/physical-memory.ts";
 import { AddressSpace } from "./address-space.ts";
 import { Breakpoints } from "./breakpoints.ts";
@@ -56,8 +58,11 @@ export type LpStop = "budget" | "idle" | "shutdown" | "stop";
 
 /** Executes one system instruction. @returns an `Outcome` */
 export type InstructionHandler = (lp: LogicalProcessor, insn: InstructionView) => number;
-/** Handlers by iced mnemonic. */
-export type InstructionTable = ReadonlyMap<number, InstructionHandler>;
+/**
+ * Handlers by iced's name of the mnemonic (`Hlt`), or of the Code where one mnemonic means several unrelated instructions
+ * (`Mov_r64_cr`); the Code goes before the mnemonic.
+ */
+export type InstructionTable = Readonly<Record<string, InstructionHandler>>;
 
 /** Blocking of events, in the layout of the VMCS's interruptibility state. */
 export const Blocking = { sti: 1, movSs: 2, nmi: 8 } as const;
@@ -101,7 +106,8 @@ export abstract class LogicalProcessor {
   /** The instruction in progress is an IRET that has unblocked NMIs. */
   nmiUnblockedByIret = false;
 
-  protected readonly instructions = new Map<number, InstructionHandler>();
+  readonly #byMnemonic: (InstructionHandler | undefined)[] = [];
+  readonly #byCode: (InstructionHandler | undefined)[] = [];
   protected readonly view: InstructionView;
 
   /** @param createCore makes the execution core, given what it calls back */
@@ -188,9 +194,17 @@ export abstract class LogicalProcessor {
     this.walker.secondStage = secondStage;
   }
   addInstructions(table: InstructionTable): void {
-    for (const [mnemonic, handler] of table) {
-      this.instructions.set(mnemonic, handler);
+    for (const [name, handler] of Object.entries(table)) {
+      const mnemonic = mnemonicNumber(name);
+      if (mnemonic !== undefined) {
+        this.#byMnemonic[mnemonic] = handler;
+      } else {
+        this.#byCode[present(codeNumber(name), `no instruction is called ${name}`)] = handler;
+      }
     }
+  }
+  protected handlerOf(insn: InstructionView): InstructionHandler | undefined {
+    return this.#byCode[insn.code] ?? this.#byMnemonic[insn.mnemonic];
   }
 
   // ——— modes
