@@ -59,6 +59,9 @@ export class ExecutionCore {
     this.#u32 = new Uint32Array(memory.buffer);
     this.#i32 = new Int32Array(memory.buffer);
     this.#u64 = new BigUint64Array(memory.buffer);
+    this.#u32[(windowBase + lpOffset.ramBytes) >>> 2] = layout.ramBytes;
+    this.#u32[(windowBase + lpOffset.pageInformation) >>> 2] = layout.pageInformation;
+    this.#u32[(windowBase + lpOffset.apicFrame) >>> 2] = wholeRange;
     const imports = {
       memory,
       window: windowBase | 0,

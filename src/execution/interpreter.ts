@@ -16,7 +16,7 @@ import {
 } from "../wasm/expression.ts";
 import { FunctionBuilder, type Label, type Local } from "../wasm/function-builder.ts";
 import { globalValue, ModuleBuilder } from "../wasm/module-builder.ts";
-import { Outcome, RunExit } from "./core-host.ts";
+import { AccessKind, Outcome, RunExit } from "./core-host.ts";
 import { forms, type PlacedForm, specialArm } from "./forms.ts";
 import { recordBytes, recordOffset } from "./instruction-record.ts";
 import {
@@ -27,6 +27,7 @@ import {
   segmentStride,
   tlbEntryOffset,
 } from "./lp-window.ts";
+import { pageWalk, tryWalk, walkFetch } from "./page-walk.ts";
 import { InstructionEmitter, type Surroundings } from "./semantics/instruction-emitter.ts";
 
 /** What a cold function returns. */
@@ -38,6 +39,7 @@ interface Helpers {
   readonly fetch: number;
   readonly miss: number;
   readonly commit: number;
+  readonly walk: number;
   readonly slowAccess: number;
   readonly slowStore: number;
   readonly raise: number;
@@ -60,14 +62,16 @@ export function buildInterpreter(): Uint8Array {
     store: module.importFunction("store", ["i32"], []),
     raise: module.importFunction("raise", ["i32"], []),
   };
+  const walk = module.add(pageWalk(window));
   const segment = module.nextFunction + 3;
   const helpers: Helpers = {
     system: imports.system,
     fetch: imports.fetch,
     miss: imports.miss,
     commit: imports.commit,
-    slowAccess: module.add(slowAccess(window, imports.access)),
-    slowStore: module.add(slowStore(window, imports.store)),
+    walk,
+    slowAccess: module.add(slowAccess(window, walk, imports.access)),
+    slowStore: module.add(slowStore(window, walk, imports.store)),
     raise: module.add(raise(window, imports.raise)),
     segment: module.add(segmentAddress(window, imports.raise)),
     general: module.add(generalAddress(segment)),
@@ -115,22 +119,43 @@ function spillFromParameters(f: FunctionBuilder, window: I32): void {
 }
 
 /** (spill…, linear, size | kind << 8) → host address */
-function slowAccess(window: I32, access: number): FunctionBuilder {
+function slowAccess(window: I32, walk: number, access: number): FunctionBuilder {
   const f = new FunctionBuilder([...spillParameters, "i64", "i32"], ["i32"]);
-  spillFromParameters(f, window);
-  f.store(8, window, f.parameter(4, "i64"), lpOffset.argument0);
+  const linear = f.parameter(4, "i64");
   const what = f.parameter(5, "i32");
-  f.result(callValue("i32", access, i32.and(what, i32.const(0xff)), i32.shrU(what, i32.const(8))));
+  const size = i32.and(what, i32.const(0xff));
+  const kind = i32.shrU(what, i32.const(8));
+  f.scope(() => {
+    const host = f.let(tryWalk(walk, linear, size, kind));
+    f.if(i32.ne(host, i32.const(-1)), () => f.return(host));
+    spillFromParameters(f, window);
+    f.store(8, window, linear, lpOffset.argument0);
+    f.result(callValue("i32", access, size, kind));
+  });
   return f;
 }
 
 /** (spill…, linear, value, size) */
-function slowStore(window: I32, store: number): FunctionBuilder {
+function slowStore(window: I32, walk: number, store: number): FunctionBuilder {
   const f = new FunctionBuilder([...spillParameters, "i64", "i64", "i32"], []);
-  spillFromParameters(f, window);
-  f.store(8, window, f.parameter(4, "i64"), lpOffset.argument0);
-  f.store(8, window, f.parameter(5, "i64"), lpOffset.argument1);
-  f.call(store, f.parameter(6, "i32"));
+  const linear = f.parameter(4, "i64");
+  const value = f.parameter(5, "i64");
+  const size = f.parameter(6, "i32");
+  f.scope(() => {
+    f.block((done) => {
+      const host = f.let(tryWalk(walk, linear, size, i32.const(AccessKind.Write)));
+      f.if(i32.ne(host, i32.const(-1)), () => {
+        for (const bytes of [1, 2, 4, 8] as const) {
+          f.if(i32.eq(size, i32.const(bytes)), () => f.store(bytes, host, value));
+        }
+        f.branch(done);
+      });
+      spillFromParameters(f, window);
+      f.store(8, window, linear, lpOffset.argument0);
+      f.store(8, window, value, lpOffset.argument1);
+      f.call(store, size);
+    });
+  });
   return f;
 }
 
@@ -416,12 +441,26 @@ function runFunction(
         f.store32(window, fetchPage, lpOffset.fetchPage);
       },
       () => {
-        f.store(8, window, rip, lpOffset.rip);
-        spillAt(i32.const(0));
-        f.drop(callValue("i32", helpers.fetch));
-        loadContext();
+        f.set(physical, callValue("i32", helpers.walk, linear, walkFetch));
+        f.if(
+          i32.ne(physical, i32.const(-1)),
+          () => enterPage(tag),
+          () => {
+            f.store(8, window, rip, lpOffset.rip);
+            spillAt(i32.const(0));
+            f.drop(callValue("i32", helpers.fetch));
+            loadContext();
+          },
+        );
       },
     );
+  }
+
+  function enterPage(tag: I64): void {
+    f.set(fetchTag, tag);
+    f.set(fetchPage, i32.and(physical, i32.const(-4096)));
+    f.store(8, window, fetchTag, lpOffset.fetchTag);
+    f.store32(window, fetchPage, lpOffset.fetchPage);
   }
 
   function arms(look: Label, enter: Label, execute: Label, leave: (why: number) => void): void {

@@ -94,6 +94,18 @@ export const lpOffset = {
   perfGlobalCtrl: 0x328,
   xss: 0x330,
   smbase: 0x338,
+  /** u32: how the generated page walk may work, see `walkFlag`. */
+  walkFlags: 0x340,
+  /** i64: bits that must be clear in every paging-structure entry. */
+  walkReserved: 0x348,
+  /** u32: bytes of RAM. */
+  ramBytes: 0x350,
+  /** u32: physical page number of the local APIC page, all ones when disabled. */
+  apicFrame: 0x354,
+  /** u32: address of the page-information area (see `code-pages.ts`). */
+  pageInformation: 0x358,
+  /** u32: TLB fills by the generated walk, modulo 2^32. */
+  walks: 0x35c,
   /** XMM0..15, 16 bytes each. */
   xmm: 0x400,
   /** ST0..7 as physical registers R0..R7, 16 bytes each (80 bits used). */
@@ -115,6 +127,8 @@ export const lpOffset = {
   vmxPrivate: 0x2000,
   vmcsCache: 0x3000,
   mailbox: 0x5000,
+  /** u8 × `largePageRegions`: log2 of the largest page met in a 2 MiB region (hashed), 0 when none. */
+  largePages: 0x8000,
   tlb: 0x2_0000,
   blocks: 0x8_0000,
   records: 0x20_0000,
@@ -175,3 +189,15 @@ export const blockEntryBytes = 32;
 export const blockEntryOffset = { rip: 0, key: 8, record: 16 } as const;
 
 export const recordAreaBytes = lpWindowBytes - lpOffset.records;
+
+/** Bits of `walkFlags`. */
+export const walkFlag = {
+  /** 4-level paging without a second stage, and accesses need no check of their own. */
+  enabled: 1 << 0,
+  /** CPL is 3. */
+  user: 1 << 1,
+  /** SMAP, SMEP: a supervisor's data accesses, fetches must not use user pages. */
+  dataRefusesUser: 1 << 2,
+  fetchRefusesUser: 1 << 3,
+} as const;
+export const largePageRegions = 2048;
