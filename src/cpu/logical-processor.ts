@@ -1,4 +1,5 @@
 import { present } from "../base/assert.ts";
+import { Prng } from "../base/prng.ts";
 import { TickRate } from "../base/tick-rate.ts";
 import type { CodePagePort } from "../execution/code-pages.ts";
 import { CodePages } from "../execution/code-pages.ts";
@@ -6,16 +7,19 @@ import type { CoreHost } from "../execution/core-host.ts";
 import { readStatusFlags, statusFlagsMask, writeStatusFlags } from "../execution/flags.ts";
 import { lpOffset, Pending, Segment } from "../execution/lp-window.ts";
 import { codeNumber, mnemonicNumber } from "../isa/instruction-names.ts";
-import { type MemoryLayout, windowBase } from "../memory/physical-memory.ts";
+import { lpCountMax, type MemoryLayout, windowBase } from "../memory/physical-memory.ts";
 import { AddressSpace } from "./address-space.ts";
 import { Breakpoints } from "./breakpoints.ts";
 import type { CorePort } from "./core-port.ts";
+import { CpuidLeaves } from "./cpuid.ts";
+import { type FixedBits, noFixedBits } from "./fixed-bits.ts";
 import { InstructionView } from "./instruction-view.ts";
 import { LinearMemory } from "./linear-memory.ts";
 import { LocalApic } from "./local-apic/local-apic.ts";
 import { privateOffset } from "./lp-private.ts";
 import { LpState } from "./lp-state.ts";
 import type { CpuModel } from "./models/cpu-model.ts";
+import { ModelSpecificRegisters } from "./msr.ts";
 import { PageWalker } from "./paging.ts";
 import { PhysicalAccess } from "./physical-access.ts";
 import type {
@@ -47,6 +51,8 @@ export interface LogicalProcessorOptions {
   readonly lpCount: number;
   /** x2APIC ids by LP index. */
   readonly apicIds: readonly number[];
+  /** Seed of RDRAND and RDSEED; LPs of one machine differ by their index. */
+  readonly randomSeed?: number;
   readonly trace?: TraceSink;
 }
 
@@ -88,6 +94,11 @@ export abstract class LogicalProcessor {
   readonly lpCount: number;
   readonly apicIds: readonly number[];
   readonly trace: TraceSink | undefined;
+  readonly msrs: ModelSpecificRegisters;
+  readonly cpuid: CpuidLeaves;
+  readonly random: Prng;
+  /** What VMX operation demands of CR0 and CR4. */
+  fixedBits: FixedBits = noFixedBits;
   intercepts: Intercepts = noIntercepts;
   secondStage: SecondStage = noSecondStage;
   /** Instructions that raised #UD for want of semantics: count by mnemonic. */
@@ -166,6 +177,11 @@ export abstract class LogicalProcessor {
       core.tlb,
       this.breakpoints,
     );
+    this.msrs = new ModelSpecificRegisters(this);
+    const { apicIds } = options;
+    const apicId = apicIds[options.index] ?? options.index;
+    this.cpuid = new CpuidLeaves(model, state, { apicId, apicIds }, clock.frequencyHz);
+    this.random = new Prng((options.randomSeed ?? 0) * lpCountMax + options.index);
   }
 
   // ——— life (see `Processor`)

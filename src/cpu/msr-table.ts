@@ -3,7 +3,7 @@ import { lpOffset, Segment, segmentOffset, segmentStride } from "../execution/lp
 import { isCanonicalAddress } from "./canonical.ts";
 import type { WideRegister } from "./lp-state.ts";
 import { type CpuModel, supportedEfer } from "./models/cpu-model.ts";
-import type { Msr, MsrOwner } from "./msr.ts";
+import type { Msr, MsrOwner } from "./msr-register.ts";
 import { cr0Bit, eferBit } from "./register-bits.ts";
 import {
   readTimeStampCounter,
@@ -164,7 +164,7 @@ const apicBase: Msr = {
   write: (owner, value) => {
     const done = owner.apic.writeBaseRegister(value);
     if (done) {
-      owner.pagingChanged();
+      owner.apicBaseChanged();
     }
     return done;
   },
@@ -233,7 +233,7 @@ const efer: Msr = {
     }
     state.setLow("efer", next);
     if ((changed & eferBit.NXE) !== 0) {
-      owner.pagingChanged();
+      owner.addressSpace.changed();
     }
     return true;
   },

@@ -1,31 +1,6 @@
-import type { LocalApic } from "./local-apic/local-apic.ts";
 import { x2apicMsrBase, x2apicMsrLast } from "./local-apic/registers.ts";
-import type { LpState } from "./lp-state.ts";
-import type { CpuModel } from "./models/cpu-model.ts";
+import type { Msr, MsrOwner } from "./msr-register.ts";
 import { msrTable } from "./msr-table.ts";
-import type { Clock } from "./ports.ts";
-
-/** What model-specific registers need of the processor they belong to. */
-export interface MsrOwner {
-  readonly state: LpState;
-  readonly model: CpuModel;
-  readonly clock: Clock;
-  readonly apic: LocalApic;
-  /** A register that decides how linear addresses translate has changed. */
-  pagingChanged(): void;
-}
-
-/** A model-specific register. */
-export interface Msr {
-  readonly address: number;
-  readonly name: string;
-  /** @returns undefined for #GP(0) */
-  read(owner: MsrOwner): bigint | undefined;
-  /** @param value 0..2^64-1 @returns false for #GP(0): nothing has changed */
-  write(owner: MsrOwner, value: bigint): boolean;
-  /** Sets the power-up value, of registers that are kept here. */
-  reset?(owner: MsrOwner): void;
-}
 
 /**
  * The model-specific registers of one LP: those of the model, those of the local APIC, and those other rooms add. RDMSR,

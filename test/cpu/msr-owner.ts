@@ -2,7 +2,8 @@ import { TickRate } from "../../src/base/tick-rate.ts";
 import { LocalApic } from "../../src/cpu/local-apic/local-apic.ts";
 import { LpState } from "../../src/cpu/lp-state.ts";
 import type { CpuModel } from "../../src/cpu/models/cpu-model.ts";
-import { ModelSpecificRegisters, type MsrOwner } from "../../src/cpu/msr.ts";
+import { ModelSpecificRegisters } from "../../src/cpu/msr.ts";
+import type { MsrOwner } from "../../src/cpu/msr-register.ts";
 import { lpWindowBytes } from "../../src/execution/lp-window.ts";
 import { createMemory, layOutMemory, windowBase } from "../../src/memory/physical-memory.ts";
 
@@ -41,9 +42,12 @@ export function makeOwner(model: CpuModel): TestOwner {
     clock,
     apic,
     pagingChanges: 0,
-    pagingChanged(): void {
-      this.pagingChanges += 1;
+    addressSpace: {
+      changed: () => {
+        owner.pagingChanges += 1;
+      },
     },
+    apicBaseChanged: () => {},
   };
   const msrs = new ModelSpecificRegisters(owner);
   msrs.reset();
