@@ -91,7 +91,7 @@ export class CodeCache {
       physical,
       rip,
       mode,
-      page.generation,
+      this.#codePages.version(physical),
       lastOffset,
       this.#next,
     );

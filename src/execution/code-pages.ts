@@ -51,10 +51,12 @@ export class CodePages {
    * again, and whoever holds decoded instructions of it must drop them.
    */
   written(physical: number, bytes: number): boolean {
-    if (!this.#isRam(physical)) {
+    if (!this.holdsCode(physical)) {
       return false;
     }
     const at = this.#at(physical);
+    // Copies of the page's bytes that decoders keep are out of date, whatever was decoded of them.
+    Atomics.add(this.#words, at + 1, 1);
     const { low, high } = lines(physical, bytes);
     if (
       ((Atomics.load(this.#words, at + 2) & low) | (Atomics.load(this.#words, at + 3) & high)) ===

@@ -10,6 +10,8 @@ export interface DecodePlan {
   readonly family: number;
   readonly roles: readonly Role[];
   readonly operandSize: number;
+  /** Bytes of the counter register of LOOP and JCXZ, told by the Code; 0 of other instructions. */
+  readonly counterSize: number;
   /** `r`, `m`, `i` or `-`. */
   readonly destination: string;
   readonly source: string;
@@ -73,6 +75,7 @@ function makePlan(insn: Instruction): DecodePlan {
     family: -1,
     roles: systemRoles,
     operandSize: systemOperandSize(insn),
+    counterSize: 0,
     destination: "-",
     source: "-",
     ends: true,
@@ -111,6 +114,7 @@ function match(insn: Instruction, family: Family, number: number): DecodePlan | 
     family: number,
     roles,
     operandSize,
+    counterSize: counterSize(insn),
     destination,
     source,
     ends: family.transfer === true,
@@ -164,6 +168,12 @@ function familySize(insn: Instruction, family: Family): number {
     default:
       return sizeOfOperand(insn, family.sizeFrom ?? 0);
   }
+}
+
+/** Loop_rel8_64_ECX, Jecxz_rel8_64: the counter's size is the address size. */
+function counterSize(insn: Instruction): number {
+  const [, width] = /^(?:Loop\w*_|J)([re]?)cx/i.exec(Code[insn.code] ?? "") ?? [];
+  return width === undefined ? 0 : ({ r: 8, e: 4 }[width.toLowerCase()] ?? 2);
 }
 
 /** Operand size told by the end of the Code's first word: Leaveq, Retnw_imm16, Pushad. */

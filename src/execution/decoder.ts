@@ -193,6 +193,7 @@ export class BlockDecoder {
     this.#u16[(record + recordOffset.code) >>> 1] = insn.code;
     this.#u16[(record + recordOffset.mnemonic) >>> 1] = insn.mnemonic;
     this.#u8[record + recordOffset.operandSize] = plan.operandSize;
+    this.#u8[record + recordOffset.addressSize] = plan.counterSize;
     const zero = this.#window + lpOffset.zero;
     for (const field of [
       recordOffset.destination,

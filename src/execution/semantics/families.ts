@@ -133,6 +133,8 @@ export const integerFamilies: readonly Family[] = [
   unaryAlu("Neg", arithmetic.NEG),
   unaryAlu("Not", logic.NOT),
   shift("Shl", shifts.SHL, true),
+  // The undocumented encoding of SHL.
+  shift("Sal", shifts.SHL, false),
   shift("Shr", shifts.SHR, true),
   shift("Sar", shifts.SAR, true),
   shift("Rol", shifts.ROL, true),

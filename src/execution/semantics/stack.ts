@@ -35,18 +35,18 @@ export const PUSHA: Semantics = (c) => {
   c.setStackPointer(c.let(i64.and(i64.sub(pointer, i64.const(8 * c.size)), mask)));
 };
 
+/** POPA and POPAD: registers are loaded one by one, so that those before a fault are changed; the pointer moves last. */
 export const POPA: Semantics = (c) => {
   const pointer = c.let(c.gpr(4, 4));
   const mask = c.let(c.stackMask());
-  const values = Array.from({ length: 8 }, (_, n) => {
+  for (let n = 0; n < 8; n++) {
     const from = c.let(i64.and(i64.add(pointer, i64.const(n * c.size)), mask));
-    return c.let(c.load(c.let(c.stackAddress(from, c.size, false))));
-  });
-  values.forEach((value, n) => {
+    const value = c.let(c.load(c.let(c.stackAddress(from, c.size, false))));
+    // The stack pointer's image is read and ignored.
     if (n !== 3) {
       c.setGpr(7 - n, value);
     }
-  });
+  }
   c.setStackPointer(c.let(i64.and(i64.add(pointer, i64.const(8 * c.size)), mask)));
 };
 
