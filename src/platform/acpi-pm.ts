@@ -12,8 +12,7 @@ export const pmTimerFrequencyHz = 3_579_545;
 /** Sleep type of the soft-off state, the first element of the \_S5 package. */
 export const softOffSleepType = 0;
 
-const event = { timer: 1 << 0, powerButton: 1 << 8 } as const;
-const eventMask = event.timer | event.powerButton;
+const event = { timer: 1 << 0 } as const;
 const control = {
   sciEnable: 1 << 0,
   sleepTypeShift: 10,
@@ -114,7 +113,7 @@ export class AcpiPm implements PortDevice, TimedDevice {
         this.#status &= ~value;
         break;
       case acpiPmPort.event + 2:
-        this.#enable = value & eventMask;
+        this.#enable = value & event.timer;
         break;
       case acpiPmPort.control:
       case oldControlPort:

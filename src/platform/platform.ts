@@ -1,0 +1,309 @@
+import type { Bus, Clock } from "../cpu/ports.ts";
+import { type AcpiImage, buildAcpiTables, sciLine, timerPin } from "./acpi.ts";
+import { AcpiPm } from "./acpi-pm.ts";
+import { MmioMap, PortMap } from "./address-ranges.ts";
+import { chipsetFunctions } from "./chipset.ts";
+import { DebugConsole } from "./debug-console.ts";
+import { DebugExit } from "./debug-exit.ts";
+import {
+  allOnes,
+  type DmaMemory,
+  type Line,
+  lowBytes,
+  type PortDevice,
+  type TimedDevice,
+} from "./device.ts";
+import type { ExitSink } from "./exit-request.ts";
+import { FwCfg } from "./fw-cfg.ts";
+import type { DeviceFabric } from "./interrupt-fabric.ts";
+import { IoApic } from "./ioapic.ts";
+import { KeyboardController } from "./keyboard-controller.ts";
+import { PageRegisters } from "./page-registers.ts";
+import { PciBus } from "./pci.ts";
+import type { PciFunction } from "./pci-function.ts";
+import { PicPair } from "./pic.ts";
+import { Pit } from "./pit.ts";
+import { ResetControl, SystemControlPort } from "./reset-ports.ts";
+import { Rtc } from "./rtc.ts";
+import { Serial } from "./serial.ts";
+import { ShutdownPort } from "./shutdown-port.ts";
+import { TestDevice } from "./testdev.ts";
+import { UnownedAccesses } from "./unowned-accesses.ts";
+
+export interface PlatformOptions {
+  readonly clock: Clock;
+  readonly fabric: DeviceFabric;
+  readonly memory: DmaMemory;
+  readonly ramBytes: number;
+  /** Local APIC ids, by LP index; the first LP's INTR pin is wired to the 8259 pair. */
+  readonly apicIds: readonly number[];
+  /** Time of day at clock value 0: whole seconds since 1970, UTC. */
+  readonly epochSeconds: number;
+  /** Where the ACPI tables will be put: 64-byte aligned, in E0000H–FFFFFH. */
+  readonly acpiBase: number;
+  /** A byte that the guest sends on COM1. */
+  readonly serialOutput: (byte: number) => void;
+  /** A byte that the guest writes to a debug port. */
+  readonly debugOutput: (byte: number) => void;
+  /** Called in the middle of a port write; the platform may be used until the caller stops it. */
+  readonly exit: ExitSink;
+  /** The testing device of kvm-unit-tests is there. */
+  readonly testDevice: boolean;
+  /** Files of the firmware configuration interface. */
+  readonly files?: ReadonlyMap<string, Uint8Array>;
+  /** PCI functions besides the chipset's. */
+  readonly pciFunctions?: readonly PciFunction[];
+}
+
+/** Interrupt lines of the devices here, as ISA numbers them. */
+const line = { timer: 0, serial: 4, sci: sciLine, clock: 8 } as const;
+const firstSerialPort = 0x3f8;
+/** Lines 0 to 15 reach the 8259 pair too. */
+const isaLines = 16;
+/** The 8259 pair's own cascade. */
+const cascadeLine = 2;
+/** Lines of no device here: 5, 10, 11. */
+const freeLines = (1 << 5) | (1 << 10) | (1 << 11);
+
+const picPort = {
+  masterCommand: 0x20,
+  masterData: 0x21,
+  slaveCommand: 0xa0,
+  slaveData: 0xa1,
+} as const;
+/** Where a BIOS has the 8259 pair's vectors. */
+const firmwareVectors = { master: 0x08, slave: 0x70 } as const;
+
+interface Resettable {
+  reset(): void;
+}
+
+/**
+ * Everything outside the processors and RAM: a PC of the 440FX kind. One thread uses it. Nothing happens in it but through
+ * its methods: whoever drives the machine calls `poll` when `deadline` has come.
+ *
+ * ```
+ *   LP ─ port, MMIO ─▶ Platform ─ ranges ─▶ device ─ line ─▶ 8259 pair ─ INTR ─▶ LINT0 of LP 0
+ *                                                      └───▶ I/O APIC ─ message ─▶ fabric ─▶ LPs
+ * ```
+ */
+export class Platform implements Bus {
+  /** What firmware leaves in memory, to be copied there. */
+  readonly acpi: AcpiImage;
+  /** Accesses that no device answered. */
+  readonly unowned = new UnownedAccesses();
+  readonly #options: PlatformOptions;
+  readonly #ports = new PortMap();
+  readonly #mmio = new MmioMap();
+  readonly #timed: readonly TimedDevice[];
+  readonly #resettable: readonly Resettable[];
+  readonly #pic: PicPair;
+  readonly #ioapic: IoApic;
+  readonly #pit: Pit;
+  readonly #serial: Serial;
+  readonly #pci: PciBus;
+
+  constructor(options: PlatformOptions) {
+    this.#options = options;
+    const { clock, exit, ramBytes, apicIds } = options;
+    const lpCount = apicIds.length;
+    this.acpi = buildAcpiTables({ base: options.acpiBase, apicIds, ramBytes });
+    this.#ioapic = new IoApic(options.fabric);
+    this.#pic = new PicPair((high) => this.#driveIntr(high));
+    this.#pit = new Pit(clock, this.#line(line.timer));
+    this.#serial = new Serial({
+      firstPort: firstSerialPort,
+      interrupt: this.#line(line.serial),
+      output: options.serialOutput,
+    });
+    this.#pci = new PciBus([...chipsetFunctions(), ...(options.pciFunctions ?? [])]);
+    const rtc = new Rtc({
+      clock,
+      epochSeconds: options.epochSeconds,
+      ramBytes,
+      lpCount,
+      interrupt: this.#line(line.clock),
+    });
+    const acpiPm = new AcpiPm(clock, this.#line(line.sci), exit);
+    const files = options.files ?? new Map<string, Uint8Array>();
+    const others = [
+      new FwCfg({ ramBytes, lpCount, files, memory: options.memory }),
+      new KeyboardController(exit),
+      new SystemControlPort(exit),
+      new ResetControl(exit),
+      new ShutdownPort(exit),
+      new PageRegisters(),
+    ];
+    this.#timed = [this.#pit, rtc, acpiPm];
+    const chips = [this.#pic, this.#pit, this.#serial, this.#pci, rtc, acpiPm, ...others];
+    // The I/O APIC and the 8259 pair first: resetting the others moves their lines.
+    this.#resettable = [this.#ioapic, ...chips];
+    const stateless: PortDevice[] = [
+      new DebugExit(exit),
+      new DebugConsole(options.debugOutput, !options.testDevice),
+    ];
+    for (const device of [...chips, ...stateless]) {
+      this.#ports.add(device);
+    }
+    this.#mmio.add(this.#ioapic);
+    if (options.testDevice) {
+      const device = new TestDevice((which, high) => this.setLine(which, high));
+      this.#ports.add(device);
+      this.#mmio.add(device);
+    }
+  }
+
+  /** Power-up state of every device. */
+  reset(): void {
+    for (const device of this.#resettable) {
+      device.reset();
+    }
+  }
+
+  /**
+   * What a PC's firmware leaves, for machines that start an image without firmware: 8259 pair at vectors 08H and 70H, timer
+   * at 18.2 Hz. The timer's and the other devices' lines are masked, for there is nobody to serve them; the lines that
+   * are free for extension cards are open.
+   */
+  initializeAsFirmware(): void {
+    const edgeCascadeIcw4 = 0x11;
+    const cascadeMask = 1 << cascadeLine;
+    const x86Mode = 0x01;
+    for (const [command, data, vectors, wiring] of [
+      [picPort.masterCommand, picPort.masterData, firmwareVectors.master, cascadeMask],
+      [picPort.slaveCommand, picPort.slaveData, firmwareVectors.slave, cascadeLine],
+    ] as const) {
+      this.#pic.writePort(command, 1, edgeCascadeIcw4);
+      this.#pic.writePort(data, 1, vectors);
+      this.#pic.writePort(data, 1, wiring);
+      this.#pic.writePort(data, 1, x86Mode);
+    }
+    this.#pic.writePort(picPort.masterData, 1, 0xff & ~(cascadeMask | freeLines));
+    this.#pic.writePort(picPort.slaveData, 1, 0xff & ~(freeLines >>> 8));
+    this.#pit.initializeAsFirmware();
+  }
+
+  // ---- Interrupt lines ---------------------------------------------------------------------------------------------
+
+  /** Sets the level of global system interrupt or ISA line `gsi`, 0..23. Line 0 is the timer, on pin 2 of the I/O APIC. */
+  setLine(gsi: number, high: boolean): void {
+    if (gsi < isaLines && gsi !== cascadeLine) {
+      this.#pic.setLine(gsi, high);
+    }
+    this.#ioapic.setLine(gsi === line.timer ? timerPin : gsi, high);
+  }
+
+  endOfInterrupt(vector: number): void {
+    this.#ioapic.endOfInterrupt(vector);
+  }
+
+  acknowledgeExternal(): number {
+    return this.#pic.acknowledge();
+  }
+
+  #line(which: number): Line {
+    return (high) => this.setLine(which, high);
+  }
+
+  /** The 8259 pair's output goes to LINT0 of the first LP and to pin 0 of the I/O APIC. */
+  #driveIntr(high: boolean): void {
+    this.#options.fabric.drivePin(0, 0, high);
+    this.#ioapic.setLine(0, high);
+  }
+
+  // ---- Ports -------------------------------------------------------------------------------------------------------
+
+  readPort(port: number, size: number): number {
+    const owner = this.#ports.owner(port);
+    if (owner !== undefined && size <= this.#ports.widest(port)) {
+      return lowBytes(owner.readPort(port, size), size);
+    }
+    const window = this.#pci.decode("io", port);
+    if (window !== undefined) {
+      return lowBytes(window.bar.read(window.offset, size), size);
+    }
+    if (size === 1) {
+      this.unowned.countPort(port);
+      return allOnes(1);
+    }
+    let value = 0;
+    for (let n = 0; n < size; n++) {
+      value |= this.readPort((port + n) & 0xffff, 1) << (8 * n);
+    }
+    return value >>> 0;
+  }
+
+  writePort(port: number, size: number, value: number): void {
+    const owner = this.#ports.owner(port);
+    if (owner !== undefined && size <= this.#ports.widest(port)) {
+      owner.writePort(port, size, lowBytes(value, size));
+      return;
+    }
+    const window = this.#pci.decode("io", port);
+    if (window !== undefined) {
+      window.bar.write(window.offset, size, lowBytes(value, size));
+      return;
+    }
+    if (size === 1) {
+      this.unowned.countPort(port);
+      return;
+    }
+    for (let n = 0; n < size; n++) {
+      this.writePort((port + n) & 0xffff, 1, (value >>> (8 * n)) & 0xff);
+    }
+  }
+
+  // ---- Memory-mapped registers -------------------------------------------------------------------------------------
+
+  readMmio(address: number, size: number): number {
+    const owner = this.#mmio.owner(address, size);
+    if (owner !== undefined) {
+      return lowBytes(owner.readMmio(address, size), size);
+    }
+    const window = this.#pci.decode("memory", address);
+    if (window !== undefined) {
+      return lowBytes(window.bar.read(window.offset, size), size);
+    }
+    this.unowned.countMmio(address);
+    return allOnes(size);
+  }
+
+  writeMmio(address: number, size: number, value: number): void {
+    const owner = this.#mmio.owner(address, size);
+    if (owner !== undefined) {
+      owner.writeMmio(address, size, lowBytes(value, size));
+      return;
+    }
+    const window = this.#pci.decode("memory", address);
+    if (window !== undefined) {
+      window.bar.write(window.offset, size, lowBytes(value, size));
+      return;
+    }
+    this.unowned.countMmio(address);
+  }
+
+  // ---- Time and input ----------------------------------------------------------------------------------------------
+
+  /** Clock value at which some device will have something to do, undefined when none will. */
+  deadline(): number | undefined {
+    let earliest: number | undefined;
+    for (const device of this.#timed) {
+      const deadline = device.deadline();
+      if (deadline !== undefined && (earliest === undefined || deadline < earliest)) {
+        earliest = deadline;
+      }
+    }
+    return earliest;
+  }
+
+  poll(now: number): void {
+    for (const device of this.#timed) {
+      device.poll(now);
+    }
+  }
+
+  /** Bytes for the guest on COM1. @returns how many were taken */
+  serialInput(bytes: Iterable<number>): number {
+    return this.#serial.input(bytes);
+  }
+}
