@@ -3,59 +3,89 @@ import { lpOffset, Pending } from "../execution/lp-window.ts";
 import { lpCountMax, type MemoryLayout, windowBase } from "../memory/physical-memory.ts";
 import { Doorbell, RequestSlot, requestSlotBytes } from "../protocol/device-request.ts";
 
-/** Machine-wide words of the shared memory: the stop word, the platform's doorbell, a request slot per LP. */
+/** Machine-wide words of the shared memory. Words that different threads write often have a cache line of their own. */
 const regionOffset = {
-  stopping: 0,
+  phase: 0,
   platformDoorbell: 64,
   serialBacklog: 128,
-  slots: 4096,
+  away: 4096,
+  slots: 8192,
 } as const;
+const awayStride = 64;
+
+/**
+ * ```
+ *   running ──stop()──▶ stopping ──finish()──▶ finished
+ * ```
+ * Stopping: LPs leave their guests; devices still answer, since an LP may be in the middle of an access. Finished: every LP
+ * has left, the platform leaves too.
+ */
+const Phase = { Running: 0, Stopping: 1, Finished: 2 } as const;
 
 /** One machine's control words, seen from any thread. */
 export class ControlRegion {
   readonly words: Int32Array<ArrayBufferLike>;
   readonly layout: MemoryLayout;
-  /** Rung for a device request, and to make the platform look at the stop word. */
+  /** Rung for a device request, and to make the platform look at the phase. */
   readonly platformDoorbell: Doorbell;
 
   constructor(memory: WebAssembly.Memory, layout: MemoryLayout) {
-    assert(
-      regionOffset.slots + lpCountMax * requestSlotBytes <= layout.controlBytes,
-      "control words do not fit",
-    );
+    const end = regionOffset.slots + lpCountMax * requestSlotBytes;
+    assert(end <= layout.controlBytes, "control words do not fit");
     this.words = new Int32Array(memory.buffer);
     this.layout = layout;
-    this.platformDoorbell = new Doorbell(
-      this.words,
-      layout.control + regionOffset.platformDoorbell,
-    );
+    const doorbell = layout.control + regionOffset.platformDoorbell;
+    this.platformDoorbell = new Doorbell(this.words, doorbell);
   }
 
   requestSlot(lp: number): RequestSlot {
-    return new RequestSlot(
-      this.words,
-      this.layout.control + regionOffset.slots + lp * requestSlotBytes,
-    );
+    return new RequestSlot(this.words, this.#address(regionOffset.slots) + lp * requestSlotBytes);
   }
 
   get isStopping(): boolean {
-    return Atomics.load(this.words, this.#word(regionOffset.stopping)) !== 0;
+    return Atomics.load(this.words, this.#word(regionOffset.phase)) >= Phase.Stopping;
+  }
+  get isFinished(): boolean {
+    return Atomics.load(this.words, this.#word(regionOffset.phase)) === Phase.Finished;
   }
 
-  /** Ends the run: every LP leaves its guest at the next block, the platform its loop. Any thread; once or more often. */
+  /** Ends the run: every LP leaves its guest at the next block, or its sleep. Any thread, any number of times. */
   stop(): void {
-    Atomics.store(this.words, this.#word(regionOffset.stopping), 1);
+    const phase = this.#word(regionOffset.phase);
+    Atomics.compareExchange(this.words, phase, Phase.Running, Phase.Stopping);
     for (let lp = 0; lp < this.layout.lpCount; lp++) {
-      this.#callBack(lp);
+      this.signal(lp, Pending.Stop);
     }
     this.platformDoorbell.ring();
   }
 
-  /** Asks an LP to leave its guest at the next block, or its sleep, and to look what its driver wants. */
-  #callBack(lp: number): void {
-    const pending = (windowBase(this.layout, lp) + lpOffset.pending) >>> 2;
-    Atomics.or(this.words, pending, Pending.Stop);
+  /** No LP is left that could ask a device. */
+  finish(): void {
+    this.stop();
+    Atomics.store(this.words, this.#word(regionOffset.phase), Phase.Finished);
+    this.platformDoorbell.ring();
+  }
+
+  /** Index of the LP's pending word: its doorbell. */
+  pendingWord(lp: number): number {
+    return (windowBase(this.layout, lp) + lpOffset.pending) >>> 2;
+  }
+  /** Sets bits of `Pending` and wakes the LP. */
+  signal(lp: number, bits: number): void {
+    const pending = this.pendingWord(lp);
+    Atomics.or(this.words, pending, bits);
     Atomics.notify(this.words, pending);
+  }
+
+  /**
+   * While an LP is away (asleep, waiting for a device, ended) it has no store under way and uses no TLB entry; when it is
+   * back it looks at its pending word before anything else.
+   */
+  isAway(lp: number): boolean {
+    return Atomics.load(this.words, this.#awayWord(lp)) !== 0;
+  }
+  setAway(lp: number, away: boolean): void {
+    Atomics.store(this.words, this.#awayWord(lp), away ? 1 : 0);
   }
 
   /** Serial bytes handed to the consumer that it has not yet taken. */
@@ -71,7 +101,13 @@ export class ControlRegion {
     Atomics.wait(this.words, this.#word(regionOffset.serialBacklog), seen, timeoutMs);
   }
 
+  #awayWord(lp: number): number {
+    return this.#word(regionOffset.away + lp * awayStride);
+  }
+  #address(offset: number): number {
+    return this.layout.control + offset;
+  }
   #word(offset: number): number {
-    return (this.layout.control + offset) >>> 2;
+    return this.#address(offset) >>> 2;
   }
 }

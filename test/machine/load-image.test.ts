@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { BootState } from "../../src/machine/boot-state.ts";
 import { configure, type MachineConfiguration } from "../../src/machine/configuration.ts";
-import { type BootState, loadImage } from "../../src/machine/loaders/load-image.ts";
+import { loadImage } from "../../src/machine/loaders/load-image.ts";
 import { UserError } from "../../src/machine/user-error.ts";
 import { elfFile, multibootHeader, multibootImage } from "./images.ts";
 

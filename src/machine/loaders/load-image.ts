@@ -1,12 +1,13 @@
 import { basename } from "node:path";
 import { bootArea, writeBootDescriptors, writeIdentityMap } from "../boot-area.ts";
+import type { BootState } from "../boot-state.ts";
 import type { MachineConfiguration, ModuleFile } from "../configuration.ts";
 import { highRamStart, memoryMap } from "../memory-map.ts";
 import { hexadecimal } from "../quantities.ts";
 import { UserError } from "../user-error.ts";
 import { isElf, parseElf } from "./elf.ts";
 import { parseFlatImage } from "./flat.ts";
-import type { ParsedImage, StartMode } from "./image.ts";
+import type { ParsedImage } from "./image.ts";
 import { findBrokenMultibootHeader, findMultibootHeader, parseMultiboot } from "./multiboot.ts";
 import {
   multibootBootMagic,
@@ -14,15 +15,6 @@ import {
   writeMultibootInformation,
 } from "./multiboot-information.ts";
 import { Placement } from "./placement.ts";
-
-/** How the first LP starts. */
-export interface BootState {
-  readonly mode: StartMode;
-  /** Physical address of the first instruction; linear too, in every mode. */
-  readonly entry: number;
-  readonly eax: number;
-  readonly ebx: number;
-}
 
 const moduleAlignment = 4096;
 const loaderName = "vmxon";

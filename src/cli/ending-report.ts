@@ -1,0 +1,38 @@
+import { describePlace, describeState } from "../machine/lp-snapshot.ts";
+import type { Ending, RunResult } from "../machine/run-result.ts";
+
+const bugHint =
+  "this is a bug of the simulator; please report it with the command line, the image and the lines above";
+
+/** Lines for stderr about an end that is not the guest's own; empty when there is nothing to say. */
+export function formatEnding({ ending, lps }: RunResult): string {
+  const places = lps.map(({ state }) => `  ${describePlace(state)}\n`).join("");
+  switch (ending.type) {
+    case "exit":
+    case "power-off":
+    case "output-closed":
+      return "";
+    case "reset":
+      return "vmxon: the guest asked for a reset\n";
+    case "dead":
+      return `vmxon: every LP is halted and nothing can wake one\n${places}`;
+    case "timeout":
+      return `vmxon: --timeout has run out; the LPs are at\n${places}`;
+    case "interrupted":
+      return `vmxon: interrupted; the LPs are at\n${places}`;
+    case "shutdown":
+      return `vmxon: LP ${ending.lp} is in shutdown (triple fault)\n${stateOf(lps, ending.lp)}`;
+    case "bug":
+      return `vmxon: ${describeSource(ending)}: ${ending.message}\n${stateOf(lps, ending.source ?? -1)}vmxon: ${bugHint}\n`;
+  }
+}
+
+function describeSource({ source }: Extract<Ending, { type: "bug" }>): string {
+  if (source === undefined) return "machine";
+  return source < 0 ? "platform" : `LP ${source}`;
+}
+
+function stateOf(lps: RunResult["lps"], index: number): string {
+  const lp = lps.find(({ state }) => state.index === index);
+  return lp === undefined ? "" : `  ${describeState(lp.state)}\n`;
+}

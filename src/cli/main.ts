@@ -1,0 +1,49 @@
+#!/usr/bin/env node
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { projectFile } from "../machine/project-files.ts";
+import { exitStatus } from "../machine/run-result.ts";
+import { UserError } from "../machine/user-error.ts";
+import { runImage } from "./run-image.ts";
+import { runCommand } from "./run-options.ts";
+
+const { version } = JSON.parse(readFileSync(projectFile("package.json"), "utf8")) as {
+  version: string;
+};
+
+/** Messages of the option parser, made one line. */
+const oneLine = (text: string): string =>
+  `vmxon: ${text
+    .trim()
+    .replace(/^error: /, "")
+    .replaceAll(/\s*\n\s*/g, " ")}\n`;
+
+const run = runCommand(async (image, options) => {
+  process.exitCode = await runImage(image, options);
+});
+const program = new Command("vmxon")
+  .description("Multiprocessor simulator of Intel VT-x that boots real x86-64 images.")
+  .version(version)
+  .addCommand(run)
+  .addHelpText("after", "\nSee vmxon run --help for options, examples and exit statuses.");
+for (const command of [program, run]) {
+  command
+    .exitOverride()
+    .configureOutput({ writeErr: (text) => process.stderr.write(oneLine(text)) });
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = exitStatus.badInput;
+  if (error instanceof CommanderError) {
+    // Help and version end the same way as errors; only those have said something worth a status.
+    process.exitCode = error.exitCode === 0 ? 0 : exitStatus.badInput;
+  } else if (error instanceof UserError) {
+    process.stderr.write(oneLine(error.message));
+  } else {
+    throw error;
+  }
+}
+// Workers are gone by now; a descriptor whose reader has stopped reading must not keep the process.
+process.exit();

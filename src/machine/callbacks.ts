@@ -1,0 +1,23 @@
+import type { TraceTarget } from "./trace-target.ts";
+
+export type LogLevel = "error" | "warn" | "info" | "debug";
+
+/** Why a run is to be stopped from outside. */
+export type StopRequest = "interrupted" | "output-closed";
+
+/** What the caller of a run hears and says. */
+export interface RunCallbacks {
+  /**
+   * Bytes the guest has written to its serial line. A promise holds the guest back until the bytes are where they should be
+   * once more than a bounded number of them wait.
+   */
+  readonly serial?: (bytes: Uint8Array) => void | Promise<void>;
+  readonly log?: (
+    level: LogLevel,
+    message: string,
+    details?: Readonly<Record<string, unknown>>,
+  ) => void;
+  readonly trace?: TraceTarget;
+  /** Aborted with a `StopRequest` as its reason to stop the run. */
+  readonly signal?: AbortSignal;
+}

@@ -1,0 +1,88 @@
+import type { Clock } from "../../cpu/ports.ts";
+import { Pending } from "../../execution/lp-window.ts";
+import type { ControlRegion } from "../control-region.ts";
+import type { LpActor } from "./actors.ts";
+import { Pacer } from "./pacer.ts";
+
+export interface LpRunnerOptions {
+  readonly control: ControlRegion;
+  readonly clock: Clock;
+  readonly lp: LpActor;
+  readonly index: number;
+}
+
+/** Why an LP has left its guest for good. */
+export type LpEnd = "stopped" | "shutdown";
+
+/** A sleep is never longer, so that nothing depends on a wake-up alone. */
+const sleepMsMax = 200;
+/** A deadline nearer than this, in milliseconds, is awaited awake: a sleep would overshoot it. */
+const wakefulMs = 0.05;
+
+/** Runs one LP on the thread it has to itself, until the machine stops or the LP shuts down. */
+export class LpRunner {
+  readonly #control: ControlRegion;
+  readonly #clock: Clock;
+  readonly #lp: LpActor;
+  readonly #index: number;
+  readonly #pacer: Pacer;
+  /** Clock values: first instruction, and cycles spent asleep. */
+  startedAt = 0;
+  haltedCycles = 0;
+  /** Called after each run with the cycles it took. */
+  readonly account: (cycles: number) => void;
+
+  constructor({ control, clock, lp, index }: LpRunnerOptions, account: (cycles: number) => void) {
+    this.#control = control;
+    this.#clock = clock;
+    this.#lp = lp;
+    this.#index = index;
+    this.#pacer = new Pacer(clock.frequencyHz);
+    this.account = account;
+  }
+
+  run(): LpEnd {
+    this.startedAt = this.#clock.now();
+    try {
+      for (;;) {
+        const stop = this.#turn();
+        if (stop === "shutdown") return "shutdown";
+        if (stop === "idle") this.#sleep();
+        if (stop === "stop")
+          Atomics.and(this.#control.words, this.#control.pendingWord(this.#index), ~Pending.Stop);
+        if (this.#control.isStopping) return "stopped";
+      }
+    } finally {
+      this.#control.setAway(this.#index, true);
+    }
+  }
+
+  #turn(): ReturnType<LpActor["run"]> {
+    const before = this.#clock.now();
+    const retired = this.#lp.retired;
+    const stop = this.#lp.run(this.#pacer.budget(before, this.#lp.wakeDeadline()));
+    const cycles = this.#clock.now() - before;
+    this.#pacer.observe(this.#lp.retired - retired, cycles);
+    this.account(cycles);
+    return stop;
+  }
+
+  #sleep(): void {
+    const { words } = this.#control;
+    const pending = this.#control.pendingWord(this.#index);
+    const before = this.#clock.now();
+    const ms = this.#sleepMs(before);
+    if (ms > wakefulMs) {
+      this.#control.setAway(this.#index, true);
+      Atomics.wait(words, pending, 0, ms);
+      this.#control.setAway(this.#index, false);
+    }
+    this.haltedCycles += this.#clock.now() - before;
+  }
+
+  #sleepMs(now: number): number {
+    const deadline = this.#lp.wakeDeadline();
+    if (deadline === undefined) return sleepMsMax;
+    return Math.min(sleepMsMax, ((deadline - now) * 1000) / this.#clock.frequencyHz);
+  }
+}
