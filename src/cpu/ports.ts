@@ -99,7 +99,9 @@ export interface Intercepts {
   readonly nonRoot: boolean;
   /** @param operand MSR number, linear address, … as the exit reason wants; 0 otherwise. */
   instruction(which: InterceptedInstruction, insn: InstructionView, operand: bigint): boolean;
-  /** MOV to CR0/CR3/CR4/CR8: exit, or the value to load after masks and shadows. */
+  /** The control that lets this instruction exist is 0: it raises #UD. RDPID asks as RDTSCP, XRSTORS as XSAVES. */
+  isUndefined(which: "RDTSCP" | "INVPCID" | "XSAVES"): boolean;
+  /** MOV to CR0/CR3/CR4/CR8: exit, or the value to load after masks and shadows; false: done, nothing to load. */
   writeControl(
     register: 0 | 3 | 4 | 8,
     value: bigint,

@@ -8,6 +8,7 @@ export const noIntercepts: Intercepts = {
   stepping: false,
   deadline: undefined,
   instruction: () => false,
+  isUndefined: () => false,
   writeControl: (_register, value) => ({ load: value }),
   readControl: (_register, value) => ({ see: value }),
   clts: () => "proceed",

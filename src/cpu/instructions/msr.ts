@@ -1,0 +1,41 @@
+import { Outcome } from "../../execution/core-host.ts";
+import type { InstructionView } from "../instruction-view.ts";
+import type { InstructionTable, LogicalProcessor } from "../logical-processor.ts";
+import { generalProtection } from "../trap.ts";
+import { readEdxEax, writeEdxEax } from "./register-operands.ts";
+
+const timeStampCounter = 0x10;
+
+/** RDMSR—Read From Model Specific Register. */
+function rdmsr(lp: LogicalProcessor, insn: InstructionView): number {
+  lp.requirePrivilege0();
+  const address = lp.state.gpr32(1);
+  if (lp.intercepts.nonRoot && lp.intercepts.instruction("RDMSR", insn, BigInt(address))) {
+    return Outcome.Jump;
+  }
+  const value = lp.msrs.read(address);
+  if (value === undefined) {
+    throw generalProtection();
+  }
+  const isGuestTime = address === timeStampCounter && lp.intercepts.nonRoot;
+  writeEdxEax(lp.state, isGuestTime ? lp.intercepts.guestTsc(value) : value);
+  return Outcome.Next;
+}
+
+/** Registers that may bring a timer's expiry nearer: TSC, TSC_ADJUST, TSC_DEADLINE, and the timer of the x2APIC. */
+const timerRegisters = [timeStampCounter, 0x3b, 0x6e0, 0x832, 0x838, 0x83e];
+
+/** WRMSR—Write to Model Specific Register. */
+function wrmsr(lp: LogicalProcessor, insn: InstructionView): number {
+  lp.requirePrivilege0();
+  const address = lp.state.gpr32(1);
+  if (lp.intercepts.nonRoot && lp.intercepts.instruction("WRMSR", insn, BigInt(address))) {
+    return Outcome.Jump;
+  }
+  if (!lp.msrs.write(address, readEdxEax(lp.state))) {
+    throw generalProtection();
+  }
+  return timerRegisters.includes(address) ? Outcome.NextAndLeave : Outcome.Next;
+}
+
+export const msrInstructions: InstructionTable = { Rdmsr: rdmsr, Wrmsr: wrmsr };
