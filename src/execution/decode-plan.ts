@@ -2,7 +2,7 @@ import { Code, type Instruction, MemorySizeExt, Mnemonic, OpKind } from "iced-x8
 import type { AccessSize } from "../wasm/expression.ts";
 import { families } from "./forms.ts";
 import { type OperandRegister, operandRegister } from "./operand-registers.ts";
-import type { Family, Role } from "./semantics/families.ts";
+import type { Family, Role } from "./semantics/family.ts";
 
 /** How instructions of one Code are put into records: worked out once per Code and kind of r/m operand. */
 export interface DecodePlan {

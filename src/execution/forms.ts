@@ -1,13 +1,11 @@
 import { present } from "../base/assert.ts";
 import type { AccessSize } from "../wasm/expression.ts";
 import type { Semantics } from "./semantics/arithmetic.ts";
-import {
-  type Family,
-  hintFamilies,
-  integerFamilies,
-  transferFamilies,
-} from "./semantics/families.ts";
+import { bitFamilies } from "./semantics/bit-families.ts";
+import { hintFamilies, integerFamilies, transferFamilies } from "./semantics/families.ts";
+import type { Family } from "./semantics/family.ts";
 import type { Form, OperandPlace } from "./semantics/instruction-emitter.ts";
+import { decimalFamilies, stringFamilies } from "./semantics/string-families.ts";
 
 /** A form with its place in the interpreter. */
 export interface PlacedForm {
@@ -28,6 +26,9 @@ export const families: readonly Family[] = [
   ...integerFamilies,
   ...transferFamilies,
   ...hintFamilies,
+  ...bitFamilies,
+  ...stringFamilies,
+  ...decimalFamilies,
 ];
 
 const places: Readonly<Record<string, readonly OperandPlace[]>> = {
@@ -48,31 +49,46 @@ function name(family: Family, number: number, form: Form): string {
   ].join(":");
 }
 
+interface FormPlace {
+  readonly form: Form;
+  readonly hot: boolean;
+}
+
 /** All forms of a family: hot ones for simple memory operands, cold ones for everything. */
-function* formsOf(family: Family): Generator<{ form: Form; hot: boolean }> {
+function* formsOf(family: Family): Generator<FormPlace> {
   for (const size of family.sizes) {
     for (const pattern of family.patterns) {
+      const [destinations, sources] = [places[pattern[0] ?? "-"], places[pattern[1] ?? "-"]];
       const hot =
         (family.hot?.sizes.includes(size) && family.hot.patterns.includes(pattern)) ?? false;
-      const [destinations, sources] = [places[pattern[0] ?? "-"], places[pattern[1] ?? "-"]];
       for (const destination of present(destinations, "pattern")) {
         for (const source of present(sources, "pattern")) {
-          const simple = destination === "simple" || source === "simple";
-          const memory = simple || destination === "general" || source === "general";
-          const stacks = family.stack ? [false, true] : [false];
-          for (const legacyStack of stacks) {
-            const isHot = hot && !legacyStack && (simple || !memory);
-            if (simple && !isHot) continue;
-            const inMemory = destination === "general";
-            if (!(inMemory && family.lock === "always")) {
-              yield { form: { size, destination, source, lock: false, legacyStack }, hot: isHot };
-            }
-            if (inMemory && family.lock !== undefined) {
-              yield { form: { size, destination, source, lock: true, legacyStack }, hot: false };
-            }
-          }
+          yield* variantsOf(family, { size, destination, source }, hot);
         }
       }
+    }
+  }
+}
+
+/** The forms of one combination of operands: for either kind of stack, without and with LOCK. */
+function* variantsOf(
+  family: Family,
+  operands: Pick<Form, "size" | "destination" | "source">,
+  hot: boolean,
+): Generator<FormPlace> {
+  const simple = operands.destination === "simple" || operands.source === "simple";
+  const inMemory = operands.destination === "general";
+  const general = inMemory || operands.source === "general";
+  for (const legacyStack of family.stack ? [false, true] : [false]) {
+    const isHot = hot && !legacyStack && !general;
+    if (simple && !isHot) {
+      continue;
+    }
+    if (!(inMemory && family.lock === "always")) {
+      yield { form: { ...operands, lock: false, legacyStack }, hot: isHot };
+    }
+    if (inMemory && family.lock !== undefined) {
+      yield { form: { ...operands, lock: true, legacyStack }, hot: false };
     }
   }
 }

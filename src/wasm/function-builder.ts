@@ -98,6 +98,11 @@ export class FunctionBuilder {
     this.#emit(address.code, value.code, [0xfe, 0x17, 2, ...unsigned(offset)]);
   }
 
+  /** Full memory barrier. */
+  fence(): void {
+    this.#emit([0xfe, 0x03, 0x00]);
+  }
+
   call(functionIndex: number, ...operands: readonly Expression[]): void {
     this.#emit(...operands.map((operand) => operand.code), [0x10, ...unsigned(functionIndex)]);
   }

@@ -101,7 +101,12 @@ function wideProduct(
 }
 
 /** Low and high half of the product of operand-sized values, each truncated. */
-function product(c: InstructionEmitter, a: I64, b: I64, signed: boolean): { low: I64; high: I64 } {
+export function product(
+  c: InstructionEmitter,
+  a: I64,
+  b: I64,
+  signed: boolean,
+): { low: I64; high: I64 } {
   if (c.size === 8) {
     return wideProduct(c, a, b, signed);
   }

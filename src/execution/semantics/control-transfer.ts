@@ -47,12 +47,7 @@ export const loopInstruction =
   (c) => {
     const mask = c.let(c.addressMask());
     const left = c.let(i64.and(i64.sub(c.gpr(1, 8), i64.const(1)), mask));
-    const narrow = i64.eq(mask, i64.const(0xffff));
-    c.f.if(
-      narrow,
-      () => c.setGpr(1, left, 2),
-      () => c.setGpr(1, left, 8),
-    );
+    c.setAddressRegister(1, left, mask);
     const wanted = zero === undefined ? i32.const(1) : c.condition(zero ? 4 : 5);
     c.f.if(i32.and(i64.ne(left, i64.const(0)), wanted), () => c.around.jumpDirect());
     c.around.jumpNext();

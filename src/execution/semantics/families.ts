@@ -1,50 +1,12 @@
-import type { AccessSize } from "../../wasm/expression.ts";
 import type { Semantics } from "./arithmetic.ts";
 import * as arithmetic from "./arithmetic.ts";
+import * as bits from "./bits.ts";
 import * as transfer from "./control-transfer.ts";
+import { all, binary, type Family, hotSizes, plain, words } from "./family.ts";
 import * as logic from "./logic.ts";
 import * as moves from "./moves.ts";
 import * as shifts from "./shifts.ts";
 import * as stack from "./stack.ts";
-
-/** Role of an operand in the record. */
-export type Role = "destination" | "source" | "third" | "immediate" | "skip";
-
-/**
- * A family of forms: one instruction, all its operand sizes and places.
- *
- * A pattern has a letter for the destination and one for the source: `r` register, `m` memory, `i` immediate, `-` none.
- */
-export interface Family {
-  /** Name in iced's `Mnemonic`. */
-  readonly mnemonic: string;
-  readonly sizes: readonly AccessSize[];
-  readonly patterns: readonly string[];
-  readonly semantics: Semantics;
-  /** Roles of the operands in assembly order; default destination, source, immediate. */
-  readonly roles?: readonly Role[];
-  /** Where the operand size comes from: an operand (default 0), the stack movement, or the Code's name suffix. */
-  readonly sizeFrom?: 0 | 1 | 2 | "stack" | "suffix";
-  /** Only for sources of this size (MOVZX and kin). */
-  readonly sourceSize?: AccessSize;
-  /** Memory destinations exist with LOCK (or, XCHG, are always locked). */
-  readonly lock?: "allowed" | "always";
-  /** Uses the stack: forms differ between 64-bit mode and the others. */
-  readonly stack?: true;
-  /** Ends a block. */
-  readonly transfer?: true;
-  /** Sizes and patterns executed in the interpreter's own arms. */
-  readonly hot?: { readonly sizes: readonly AccessSize[]; readonly patterns: readonly string[] };
-  /** An SSE instruction; its registers are XMM registers. */
-  readonly simd?: true;
-  /** Number of explicit operands, to tell IMUL's three kinds apart. */
-  readonly operands?: number;
-}
-
-const all: readonly AccessSize[] = [1, 2, 4, 8];
-const words: readonly AccessSize[] = [2, 4, 8];
-const hotSizes: readonly AccessSize[] = [4, 8];
-const binary = ["rr", "ri", "rm", "mr", "mi"];
 
 const alu = (
   mnemonic: string,
@@ -91,13 +53,6 @@ const conditionNames = [
   "le",
   "g",
 ];
-const plain = (mnemonic: string, semantics: Semantics): Family => ({
-  mnemonic,
-  sizes: [1],
-  patterns: ["--"],
-  semantics,
-});
-
 /** General-purpose integer instructions. */
 export const integerFamilies: readonly Family[] = [
   alu("Add", arithmetic.ADD, binary),
@@ -226,6 +181,7 @@ export const integerFamilies: readonly Family[] = [
     lock: "always",
     hot: { sizes: hotSizes, patterns: ["rr"] },
   },
+  { mnemonic: "Movnti", sizes: hotSizes, patterns: ["mr"], semantics: moves.MOV },
   { mnemonic: "Bswap", sizes: words, patterns: ["r-"], semantics: moves.BSWAP },
   { mnemonic: "Movbe", sizes: words, patterns: ["rm", "mr"], semantics: moves.MOVBE },
   {
@@ -481,12 +437,26 @@ const hintNames = [
   "Sfence",
   "Cldemote",
 ];
-export const hintFamilies: readonly Family[] = hintNames.map((mnemonic) => ({
-  mnemonic,
-  sizes: [1],
-  patterns: ["--"],
-  semantics: moves.NOP,
-  sizeFrom: "suffix",
-  roles: ["skip", "skip"],
-  ...(mnemonic === "Nop" ? { hot: { sizes: [1], patterns: ["--"] } as const } : {}),
-}));
+export const hintFamilies: readonly Family[] = [
+  ...hintNames.map(
+    (mnemonic): Family => ({
+      mnemonic,
+      sizes: [1],
+      patterns: ["--"],
+      semantics: moves.NOP,
+      sizeFrom: "suffix",
+      roles: ["skip", "skip"],
+      ...(mnemonic === "Nop" ? { hot: { sizes: [1], patterns: ["--"] } as const } : {}),
+    }),
+  ),
+  { mnemonic: "Mfence", sizes: [1], patterns: ["--"], semantics: bits.MFENCE },
+  ...["Clflush", "Clflushopt", "Clwb"].map(
+    (mnemonic): Family => ({
+      mnemonic,
+      sizes: [1],
+      patterns: ["-m"],
+      semantics: bits.CACHE_LINE,
+      roles: ["source"],
+    }),
+  ),
+];

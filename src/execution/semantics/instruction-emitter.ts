@@ -153,6 +153,15 @@ export class InstructionEmitter {
     this.f.store(size === 4 ? 8 : size, this.around.window, value, lpOffset.gpr + number * 8);
   }
 
+  /** Writes a register that serves as address or counter: as many bits as `mask`, a 32-bit one clearing the upper half. */
+  setAddressRegister(number: number, value: I64, mask: I64): void {
+    this.f.if(
+      i64.eq(mask, i64.const(0xffff)),
+      () => this.setGpr(number, value, 2),
+      () => this.setGpr(number, i64.and(value, mask), 8),
+    );
+  }
+
   source(size: AccessSize = this.size): I64 {
     return this.#read(this.form.source, recordOffset.source, size);
   }
@@ -272,6 +281,16 @@ export class InstructionEmitter {
       () => this.f.set(host, this.around.slowAccess(linear, size, kind)),
     );
     return host;
+  }
+  /** Host address of an access within one page that the TLB knows, else -1. */
+  directAddress(linear: Local<"i64">, size: number, kind: number): I32 {
+    const entry = this.#tlbEntry(linear);
+    const tag = kind === AccessKind.Read ? 0 : 8;
+    return select(
+      this.#tagMatches(entry, linear, size, tag),
+      this.#hit(entry, linear),
+      i32.const(-1),
+    );
   }
   commitIfBounced(host: I32): void {
     this.f.if(i32.eq(host, i32.add(this.around.window, i32.const(lpOffset.bounce))), () =>
@@ -407,6 +426,10 @@ export class InstructionEmitter {
     const rest = i64.and(this.around.carries, i64.const(0x3fff_ffff_ffff_ffffn));
     const cf = this.let(carry);
     this.f.set(this.around.carries, i64.or(rest, this.#carryBits(cf, overflow)));
+  }
+  /** AF only, to be used when it is clear. */
+  setAuxiliary(auxiliary: I64): void {
+    this.f.set(this.around.carries, i64.or(this.around.carries, i64.shl(auxiliary, i64.const(3))));
   }
   /** CF only. */
   setCarry(carry: I64): void {
