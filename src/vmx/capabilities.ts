@@ -4,6 +4,7 @@
 import type { CpuModel } from "../cpu/models/cpu-model.ts";
 import { supportedEfer } from "../cpu/models/cpu-model.ts";
 import type { VmxCapabilities } from "../cpu/models/vmx-capabilities.ts";
+import { debugControlBits } from "../cpu/msr-table.ts";
 import {
   type ControlName,
   entryControl,
@@ -46,6 +47,8 @@ export interface VmxProfile {
   /** Bit n: activity state n is supported. */
   readonly activityStates: number;
   readonly cr3TargetCountMax: number;
+  /** Entries that an MSR area may have. */
+  readonly msrAreaEntriesMax: number;
   readonly writesReadOnlyFields: boolean;
   readonly injectsZeroLength: boolean;
   /** An injected hardware exception may come with or without an error code, whatever its vector. */
@@ -177,9 +180,6 @@ const implemented = {
     entryControl.loadIa32Efer,
 } as const;
 
-/** IA32_DEBUGCTL: LBR, BTF, TR, BTS, BTINT, the two BTS_OFF, FREEZE_LBRS, FREEZE_PERFMON, FREEZE_WHILE_SMM. */
-const debugCtlBits = 0x5fc3;
-
 const low = (value: bigint): number => Number(value & 0xffff_ffffn);
 const high = (value: bigint): number => Number((value >> 32n) & 0xffff_ffffn);
 const join = (highHalf: number, lowHalf: number): bigint =>
@@ -246,6 +246,7 @@ export function vmxProfile(model: CpuModel): VmxProfile | undefined {
     storesLma: (misc & (1 << 5)) !== 0,
     activityStates: 1 | ((misc >>> 5) & 0xe),
     cr3TargetCountMax: (misc >>> 16) & 0x1ff,
+    msrAreaEntriesMax: 512 * (((misc >>> 25) & 7) + 1),
     writesReadOnlyFields: (misc & (1 << 29)) !== 0,
     injectsZeroLength: (misc & (1 << 30)) !== 0,
     injectsAnyErrorCode: ((msr.basic >> 56n) & 1n) !== 0n,
@@ -256,7 +257,7 @@ export function vmxProfile(model: CpuModel): VmxProfile | undefined {
     canonicalShift: model.linearAddressBits - 1 - 32,
     efer: supportedEfer(model),
     perfGlobalCtrl: 0,
-    debugCtl: debugCtlBits,
+    debugCtl: Number(debugControlBits),
     hasRtm: false,
     hasSgx: false,
     fieldExists: existingFields(ranges, vmFunctions),

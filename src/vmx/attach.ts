@@ -1,0 +1,40 @@
+import type { LogicalProcessor } from "../cpu/logical-processor.ts";
+import { vmxProfile } from "./capabilities.ts";
+import { capabilityMsrs } from "./capability-msrs.ts";
+import { VmEntries } from "./entry.ts";
+import { ExtendedPageTables } from "./ept.ts";
+import { VmExits } from "./exit.ts";
+import { GuestEvents } from "./guest-events.ts";
+import { vmxInstructions } from "./instructions/vmx-instructions.ts";
+import { NonRootIntercepts } from "./intercepts.ts";
+import { MsrAreas } from "./msr-area.ts";
+import { PreemptionTimer } from "./preemption-timer.ts";
+import type { VmxParts } from "./vmx-parts.ts";
+import { VmxUnit } from "./vmx-unit.ts";
+
+/**
+ * Gives a logical processor the VMX of its model: intercepts, nested paging, instructions and capability MSRs.
+ * @param ramBytes where RAM ends: bitmaps beyond it read as ones
+ * @returns the parts, or undefined for a model without VMX
+ */
+export function attachVmx(lp: LogicalProcessor, ramBytes: number): VmxParts | undefined {
+  const profile = vmxProfile(lp.model);
+  if (profile === undefined) {
+    return undefined;
+  }
+  const unit = new VmxUnit(lp, profile);
+  const timer = new PreemptionTimer(lp, profile.preemptionTimerShift);
+  const areas = new MsrAreas(lp, profile.msrAreaEntriesMax);
+  const exits = new VmExits(unit, timer, areas);
+  const ept = new ExtendedPageTables(unit, exits);
+  const events = new GuestEvents(unit, exits, timer);
+  const intercepts = new NonRootIntercepts(unit, exits, events, ramBytes);
+  const entries = new VmEntries({ unit, exits, areas, ept, events });
+  const parts: VmxParts = { unit, entries, exits, events, ept, intercepts };
+  lp.attachVmx(intercepts, ept);
+  lp.addInstructions(vmxInstructions(parts));
+  for (const msr of capabilityMsrs(profile)) {
+    lp.msrs.add(msr);
+  }
+  return parts;
+}

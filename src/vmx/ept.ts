@@ -1,0 +1,328 @@
+import type { SecondStage } from "../cpu/ports.ts";
+import { vmExitTaken } from "../cpu/trap.ts";
+import { recordOffset } from "../execution/instruction-record.ts";
+import { lpOffset } from "../execution/lp-window.ts";
+import { eptCapability, type VmxProfile } from "./capabilities.ts";
+import { secondary } from "./controls.ts";
+import type { VmExits } from "./exit.ts";
+import { exitReason } from "./exit-reasons.ts";
+import { slot } from "./vmcs-fields.ts";
+import type { VmxUnit } from "./vmx-unit.ts";
+
+/** Bits of `access` in `SecondStage.translate`. */
+const accessBit = { read: 1, write: 2, execute: 4, pagingStructure: 8 } as const;
+/** Entries of all levels, low half. */
+const entryBit = {
+  read: 1,
+  write: 2,
+  execute: 4,
+  rights: 7,
+  memoryType: 0x38,
+  ignorePat: 0x40,
+  leaf: 0x80,
+  accessed: 0x100,
+  dirty: 0x200,
+} as const;
+/** EPT pointer. */
+const pointerBit = { accessedDirty: 0x40 } as const;
+/** Exit qualification of EPT violations. */
+const qualificationBit = {
+  rightsShift: 3,
+  linearValid: 0x80,
+  translation: 0x100,
+  nmiUnblocked: 0x1000,
+} as const;
+
+const addressHigh = 0x000f_ffff;
+const giga4 = 0x1_0000_0000;
+/** Guest-physical addresses have 48 bits under four levels. */
+const guestPhysicalMax = 2 ** 48;
+
+/** Memory types that an EPT leaf may name: UC, WC, WT, WP, WB. */
+const legalMemoryTypes = 0b0111_0011;
+
+/** Guest-physical mappings that are remembered, by page: a power of two. */
+const mappingCount = 1024;
+
+/**
+ * Extended page tables of one LP: guest-physical to host-physical addresses ("The Extended Page Table Mechanism").
+ *
+ * Guest-physical mappings are remembered per EP4TA until they are invalidated, as the architecture allows: a page walk of
+ * the guest asks for the same few pages again and again.
+ */
+export class ExtendedPageTables implements SecondStage {
+  readonly #unit: VmxUnit;
+  readonly #exits: VmExits;
+
+  lastRights = 7;
+  lastPageBits = 12;
+  /** EP4TA of the guest, and whether accessed and dirty flags are on: what tags translations. 0 without EPT. */
+  tag = 0;
+  #root = 0;
+  #setsFlags = false;
+
+  // Remembered mappings: guest-physical page and tag, host-physical page, rights.
+  readonly #pages = new Float64Array(mappingCount).fill(-1);
+  readonly #tags = new Float64Array(mappingCount);
+  readonly #hosts = new Float64Array(mappingCount);
+  readonly #rights = new Uint8Array(mappingCount);
+  readonly #bits = new Uint8Array(mappingCount);
+
+  // The walk in progress: addresses of the entries and their low halves, from the top.
+  readonly #at = new Float64Array(5);
+  readonly #entries = new Uint32Array(5);
+  #leaf = 0;
+  #rightsSoFar = 0;
+  #host = 0;
+
+  constructor(unit: VmxUnit, exits: VmExits) {
+    this.#unit = unit;
+    this.#exits = exits;
+  }
+
+  get enabled(): boolean {
+    return this.#unit.usesEpt;
+  }
+
+  /** VM entry: takes up the EPT pointer of the current VMCS. */
+  begin(): void {
+    const { vmcs, controls } = this.#unit;
+    this.#unit.usesEpt = (controls.secondary & secondary.enableEpt) !== 0;
+    if (!this.enabled) {
+      this.tag = 0;
+      return;
+    }
+    const low = vmcs.low(slot.eptPointer);
+    this.#root = (vmcs.high(slot.eptPointer) & addressHigh) * giga4 + ((low & ~0xfff) >>> 0);
+    this.#setsFlags = (low & pointerBit.accessedDirty) !== 0;
+    this.tag = eptTag(low, vmcs.high(slot.eptPointer));
+  }
+
+  translate(
+    guestPhysical: number,
+    access: number,
+    linearLow: number,
+    linearHigh: number,
+    linearValid: boolean,
+  ): number {
+    const wanted = this.#wantedRights(access, linearValid);
+    const page = Math.floor(guestPhysical / 4096);
+    const n = page & (mappingCount - 1);
+    const rights = this.#rights[n] ?? 0;
+    if (this.#pages[n] === page && this.#tags[n] === this.tag && (rights & wanted) === wanted) {
+      this.lastRights = rights;
+      this.lastPageBits = this.#bits[n] ?? 12;
+      return (this.#hosts[n] ?? 0) + (guestPhysical % 4096);
+    }
+    while (!this.#walk(guestPhysical, access, wanted, linearLow, linearHigh, linearValid)) {}
+    this.#pages[n] = page;
+    this.#tags[n] = this.tag;
+    this.#hosts[n] = this.#host - (this.#host % 4096);
+    this.#rights[n] = this.lastRights;
+    this.#bits[n] = this.lastPageBits;
+    return this.#host;
+  }
+
+  /** Forgets the remembered mappings of one EP4TA. */
+  invalidate(tag: number): void {
+    for (let n = 0; n < mappingCount; n++) {
+      if (this.#tags[n] === tag) {
+        this.#pages[n] = -1;
+      }
+    }
+  }
+  invalidateAll(): void {
+    this.#pages.fill(-1);
+  }
+
+  /** With accessed and dirty flags, an access to a guest paging structure counts as a write; loads of PDPTEs do not. */
+  #wantedRights(access: number, linearValid: boolean): number {
+    const countsAsWrite =
+      this.#setsFlags && linearValid && (access & accessBit.pagingStructure) !== 0;
+    return (countsAsWrite ? access | accessBit.write : access) & entryBit.rights;
+  }
+
+  /** @returns false when an entry changed while its flags were being set: to be done again */
+  #walk(
+    guestPhysical: number,
+    access: number,
+    wanted: number,
+    linearLow: number,
+    linearHigh: number,
+    linearValid: boolean,
+  ): boolean {
+    let table = this.#root;
+    let rights: number = entryBit.rights;
+    let shift = 39;
+    let depth = 0;
+    const { physical } = this.#unit.lp;
+    const isBeyond = guestPhysical >= guestPhysicalMax;
+    for (;;) {
+      const index = Math.floor(guestPhysical / 2 ** shift) & 511;
+      const at = table + index * 8;
+      const low = isBeyond ? 0 : physical.read32(at);
+      const high = isBeyond ? 0 : physical.read32(at + 4);
+      this.#at[depth] = at;
+      this.#entries[depth] = low;
+      if ((low & entryBit.rights) === 0) {
+        this.#rightsSoFar = 0;
+        this.#violation(guestPhysical, access, wanted, linearLow, linearHigh, linearValid);
+      }
+      const isLeaf = shift === 12 || ((low & entryBit.leaf) !== 0 && shift < 39);
+      if (this.#isMisconfigured(low, high, shift, isLeaf)) {
+        this.#misconfiguration(guestPhysical);
+      }
+      rights &= low;
+      table = (high & addressHigh) * giga4 + ((low & ~0xfff) >>> 0);
+      if (isLeaf) {
+        break;
+      }
+      shift -= 9;
+      depth += 1;
+    }
+    this.#rightsSoFar = rights;
+    if ((rights & wanted) !== wanted) {
+      this.#violation(guestPhysical, access, wanted, linearLow, linearHigh, linearValid);
+    }
+    this.#leaf = depth;
+    const inside = 2 ** shift;
+    this.#host = table - (table % inside) + (guestPhysical % inside);
+    this.lastPageBits = shift;
+    this.lastRights = rights;
+    return !this.#setsFlags || this.#setFlags(wanted);
+  }
+
+  /** "EPT Misconfigurations". */
+  #isMisconfigured(low: number, high: number, shift: number, isLeaf: boolean): boolean {
+    const { eptCapabilities, physicalHighMask } = this.#unit.profile;
+    const rights = low & entryBit.rights;
+    if ((rights & (entryBit.read | entryBit.write)) === entryBit.write) {
+      return true;
+    }
+    if (rights === entryBit.execute && (eptCapabilities & eptCapability.executeOnly) === 0) {
+      return true;
+    }
+    if ((high & addressHigh & physicalHighMask) !== 0) {
+      return true;
+    }
+    if (!isLeaf) {
+      // Bits 6:3, and bit 7 of the top level.
+      return (low & (shift === 39 ? 0xf8 : 0x78)) !== 0;
+    }
+    const type = (low & entryBit.memoryType) >>> 3;
+    if (((legalMemoryTypes >>> type) & 1) === 0) {
+      return true;
+    }
+    const pages = shift === 30 ? eptCapability.pages1G : eptCapability.pages2M;
+    const isUnsupported = shift !== 12 && (eptCapabilities & pages) === 0;
+    return isUnsupported || (shift !== 12 && ((low & ~0xfff) >>> 0) % 2 ** shift !== 0);
+  }
+
+  /** "Accessed and Dirty Flags for EPT": top down, each by one atomic update. */
+  #setFlags(wanted: number): boolean {
+    const isWrite = (wanted & accessBit.write) !== 0;
+    for (let depth = 0; depth <= this.#leaf; depth++) {
+      const entry = this.#entries[depth] ?? 0;
+      const flags = entryBit.accessed | (isWrite && depth === this.#leaf ? entryBit.dirty : 0);
+      if (
+        (entry & flags) !== flags &&
+        !this.#setEntry(this.#at[depth] ?? 0, entry, entry | flags)
+      ) {
+        return false;
+      }
+    }
+    const isDirty = isWrite || ((this.#entries[this.#leaf] ?? 0) & entryBit.dirty) !== 0;
+    if (!isDirty) {
+      this.lastRights &= ~entryBit.write;
+    }
+    return true;
+  }
+  #setEntry(at: number, old: number, value: number): boolean {
+    const { physical, state } = this.#unit.lp;
+    if (!physical.isRam(at)) {
+      return true;
+    }
+    return Atomics.compareExchange(state.u32, at >>> 2, old, value >>> 0) === old;
+  }
+
+  // ——— exits
+
+  #violation(
+    guestPhysical: number,
+    access: number,
+    wanted: number,
+    linearLow: number,
+    linearHigh: number,
+    linearValid: boolean,
+  ): never {
+    const { lp, vmcs } = this.#unit;
+    const isTranslation = (access & accessBit.pagingStructure) === 0;
+    const place =
+      (linearValid ? qualificationBit.linearValid : 0) |
+      (linearValid && isTranslation ? qualificationBit.translation : 0);
+    const unblocked = lp.nmiUnblockedByIret ? qualificationBit.nmiUnblocked : 0;
+    const qualification =
+      wanted | (this.#rightsSoFar << qualificationBit.rightsShift) | place | unblocked;
+    if (linearValid) {
+      vmcs.write(slot.guestLinearAddress, linearLow, linearHigh);
+    }
+    this.#exit(exitReason.eptViolation, guestPhysical, qualification);
+  }
+  #misconfiguration(guestPhysical: number): never {
+    this.#exit(exitReason.eptMisconfiguration, guestPhysical, 0);
+  }
+
+  #exit(reason: number, guestPhysical: number, qualification: number): never {
+    const { lp, vmcs } = this.#unit;
+    vmcs.write(slot.guestPhysicalAddress, guestPhysical % giga4, Math.floor(guestPhysical / giga4));
+    const length = this.#interruptInstruction();
+    this.#forget(guestPhysical);
+    this.#exits.fault(reason, qualification, 0, length);
+    lp.delivering = undefined;
+    throw vmExitTaken;
+  }
+
+  /** Makes RIP that of the instruction in progress. @returns its length, 0 when it is being fetched */
+  #interruptInstruction(): number {
+    const { lp } = this.#unit;
+    const record = lp.state.read32(lpOffset.current);
+    const length = record === 0 ? 0 : (lp.state.u8[record + recordOffset.length] ?? 0);
+    if (lp.delivering === undefined) {
+      lp.core.trapped();
+    }
+    return length;
+  }
+
+  /** A violation invalidates what was remembered of the address. */
+  #forget(guestPhysical: number): void {
+    const page = Math.floor(guestPhysical / 4096);
+    const n = page & (mappingCount - 1);
+    if (this.#pages[n] === page) {
+      this.#pages[n] = -1;
+    }
+  }
+}
+
+/** Whether an EPT pointer could be used for VM entry: what INVEPT asks of its operand too. */
+export function isValidEptPointer(profile: VmxProfile, low: number, high: number): boolean {
+  const { eptCapabilities, physicalHighMask } = profile;
+  const memoryType = low & 7;
+  const hasType =
+    (memoryType === 0 && (eptCapabilities & eptCapability.uncacheable) !== 0) ||
+    (memoryType === 6 && (eptCapabilities & eptCapability.writeBack) !== 0);
+  const walkLength = ((low >>> 3) & 7) + 1;
+  const flagsAllowed =
+    (low & pointerBit.accessedDirty) === 0 || (eptCapabilities & eptCapability.accessedDirty) !== 0;
+  const reserved = low & 0xf80;
+  return (
+    hasType && walkLength === 4 && flagsAllowed && reserved === 0 && (high & physicalHighMask) === 0
+  );
+}
+
+/**
+ * What tags translations under an EPT pointer: the address of its top table, and the accessed-dirty setting in bit 6.
+ * @param low, high halves of the EPT pointer
+ */
+export function eptTag(low: number, high: number): number {
+  return (high & addressHigh) * giga4 + ((low & (~0xfff | pointerBit.accessedDirty)) >>> 0);
+}

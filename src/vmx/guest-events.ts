@@ -1,0 +1,208 @@
+import type { DeliveredEvent } from "../cpu/ports.ts";
+import { flagBit } from "../cpu/register-bits.ts";
+import { Activity, lpOffset } from "../execution/lp-window.ts";
+import { exitControl, pin, primary } from "./controls.ts";
+import type { VmExits } from "./exit.ts";
+import { exitReason } from "./exit-reasons.ts";
+import { InterruptionType, interruptionBit } from "./interruption.ts";
+import type { PreemptionTimer } from "./preemption-timer.ts";
+import { slot } from "./vmcs-fields.ts";
+import type { VmxUnit } from "./vmx-unit.ts";
+
+const blocking = { sti: 1, movSs: 2, nmi: 8 } as const;
+const nmiInformation = interruptionBit.valid | (InterruptionType.Nmi << 8) | 2;
+const notStarted = -1;
+
+/** Events that exit between instructions, and the injection of events at VM entry. */
+export class GuestEvents {
+  readonly #unit: VmxUnit;
+  readonly #exits: VmExits;
+  readonly #timer: PreemptionTimer;
+  /** An MTF exit is due at the next boundary. */
+  #isMtfPending = false;
+  /** Instructions retired when the guest began, known from the first boundary on. */
+  #retiredBefore = notStarted;
+  /** The event being injected: no intercept asks about it. */
+  #injected: DeliveredEvent | undefined;
+
+  constructor(unit: VmxUnit, exits: VmExits, timer: PreemptionTimer) {
+    this.#unit = unit;
+    this.#exits = exits;
+    this.#timer = timer;
+  }
+
+  /** The guest begins: after its state is loaded, before anything is injected. */
+  begin(): void {
+    const { controls, vmcs } = this.#unit;
+    this.#isMtfPending = false;
+    this.#retiredBefore = notStarted;
+    if ((controls.pin & pin.activateVmxPreemptionTimer) !== 0) {
+      this.#timer.start(vmcs.low(slot.preemptionTimerValue));
+    }
+  }
+
+  // ——— injection
+
+  /** @throws vmExitTaken */
+  inject(event: DeliveredEvent): void {
+    const { lp } = this.#unit;
+    if (event.type === InterruptionType.Nmi) {
+      lp.state.interruptibility |= blocking.nmi;
+    }
+    this.#injected = event;
+    try {
+      lp.deliver(event);
+    } finally {
+      this.#injected = undefined;
+    }
+    this.delivered();
+  }
+  isInjected(event: DeliveredEvent): boolean {
+    return this.#injected === event;
+  }
+
+  // ——— monitor trap flag
+
+  requestMtf(): void {
+    this.#isMtfPending = true;
+    this.#unit.lp.requestEvents();
+  }
+  /** An event has been delivered to the guest: the trap comes before the first instruction of its handler. */
+  delivered(): void {
+    if (this.#hasMonitorTrap && this.#unit.isNonRoot) {
+      this.requestMtf();
+    }
+  }
+  get stepping(): boolean {
+    return this.#unit.isNonRoot && (this.#isMtfPending || this.#hasMonitorTrap);
+  }
+  get #hasMonitorTrap(): boolean {
+    return (this.#unit.controls.primary & primary.monitorTrapFlag) !== 0;
+  }
+  /** The guest has executed something since it began, or since the last boundary. */
+  #hasStepped(): boolean {
+    const { retired } = this.#unit.lp.core;
+    const hasStepped = this.#retiredBefore !== notStarted && this.#retiredBefore !== retired;
+    this.#retiredBefore = retired;
+    return hasStepped;
+  }
+
+  // ——— between instructions
+
+  get deadline(): number | undefined {
+    return this.#unit.isNonRoot ? this.#timer.deadline : undefined;
+  }
+
+  /**
+   * Takes the event of highest priority that exits, if there is one.
+   * @param interruptPending the local APIC has a vector for the processor
+   * @param nmiPending an NMI is latched
+   * @returns whether a VM exit was taken
+   */
+  boundary(interruptPending: boolean, nmiPending: boolean): boolean {
+    return (
+      this.#init() ||
+      this.#monitorTrap() ||
+      this.#preemptionTimer() ||
+      this.#nmiWindow() ||
+      this.#nmi(nmiPending) ||
+      this.#interruptWindow() ||
+      this.#externalInterrupt(interruptPending)
+    );
+  }
+
+  #init(): boolean {
+    const unit = this.#unit;
+    if (!unit.isInitHeld || unit.lp.state.activity === Activity.WaitForSipi) {
+      return false;
+    }
+    unit.isInitHeld = false;
+    this.#exits.between(exitReason.init);
+    return true;
+  }
+
+  #monitorTrap(): boolean {
+    const hasStepped = this.#hasStepped();
+    if (!this.#isMtfPending && !(hasStepped && this.#hasMonitorTrap)) {
+      return false;
+    }
+    this.#isMtfPending = false;
+    this.#exits.between(exitReason.monitorTrapFlag);
+    return true;
+  }
+
+  #preemptionTimer(): boolean {
+    if (!this.#timer.isRunning || !this.#timer.hasExpired) {
+      return false;
+    }
+    if (this.#unit.lp.state.activity === Activity.WaitForSipi) {
+      return false;
+    }
+    this.#exits.between(exitReason.preemptionTimer);
+    return true;
+  }
+
+  #nmiWindow(): boolean {
+    const { lp, controls } = this.#unit;
+    if ((controls.primary & primary.nmiWindowExiting) === 0) {
+      return false;
+    }
+    const isBlocked = (lp.state.interruptibility & (blocking.movSs | blocking.nmi)) !== 0;
+    if (isBlocked || lp.state.activity === Activity.WaitForSipi) {
+      return false;
+    }
+    this.#exits.between(exitReason.nmiWindow);
+    return true;
+  }
+
+  #nmi(nmiPending: boolean): boolean {
+    const { lp, controls } = this.#unit;
+    if (!nmiPending || (controls.pin & pin.nmiExiting) === 0) {
+      return false;
+    }
+    // Virtual NMI blocking is the guest's affair and does not hold back real NMIs.
+    const ownBlocking = (controls.pin & pin.virtualNmis) !== 0 ? 0 : blocking.nmi;
+    const isBlocked = (lp.state.interruptibility & (blocking.movSs | ownBlocking)) !== 0;
+    if (isBlocked || lp.state.activity === Activity.WaitForSipi) {
+      return false;
+    }
+    lp.nmiPending = false;
+    this.#exits.between(exitReason.exceptionOrNmi, 0, nmiInformation >>> 0);
+    return true;
+  }
+
+  #interruptWindow(): boolean {
+    const { lp, controls } = this.#unit;
+    if ((controls.primary & primary.interruptWindowExiting) === 0 || !this.#canTakeInterrupts()) {
+      return false;
+    }
+    if ((lp.state.read32(lpOffset.systemFlags) & flagBit.IF) === 0) {
+      return false;
+    }
+    this.#exits.between(exitReason.interruptWindow);
+    return true;
+  }
+
+  /** RFLAGS.IF does not count when external interrupts exit. */
+  #externalInterrupt(interruptPending: boolean): boolean {
+    const { lp, controls } = this.#unit;
+    const exits = (controls.pin & pin.externalInterruptExiting) !== 0;
+    if (!interruptPending || !exits || !this.#canTakeInterrupts()) {
+      return false;
+    }
+    const acknowledges = (controls.exit & exitControl.acknowledgeInterruptOnExit) !== 0;
+    const information = acknowledges ? (lp.apic.acknowledge() | interruptionBit.valid) >>> 0 : 0;
+    this.#exits.between(exitReason.externalInterrupt, 0, information);
+    return true;
+  }
+
+  /** Nothing but RFLAGS.IF holds external interrupts back. */
+  #canTakeInterrupts(): boolean {
+    const { state } = this.#unit.lp;
+    return (
+      (state.interruptibility & (blocking.sti | blocking.movSs)) === 0 &&
+      state.activity !== Activity.Shutdown &&
+      state.activity !== Activity.WaitForSipi
+    );
+  }
+}

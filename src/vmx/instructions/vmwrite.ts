@@ -1,0 +1,62 @@
+import { AccessClass } from "../../cpu/address-space.ts";
+import type { InstructionView } from "../../cpu/instruction-view.ts";
+import { Outcome } from "../../execution/core-host.ts";
+import { highHalf, lowHalf } from "../halves.ts";
+import { instructionError } from "../instruction-errors.ts";
+import type { VmxParts } from "../vmx-parts.ts";
+import type { VmxUnit } from "../vmx-unit.ts";
+import { fieldOperand, highBitsOf, isHighAccess, isReadOnly, lowBitsOf } from "./field-operand.ts";
+import { requirePrivilege, requireVmxOperation } from "./guards.ts";
+
+/** VMWRITE—Write Field to Virtual-Machine Control Structure. */
+export function vmwrite({ unit, intercepts }: VmxParts, insn: InstructionView): number {
+  requireVmxOperation(unit);
+  if (unit.isNonRoot) {
+    intercepts.fieldAccess(insn, true);
+    return Outcome.Jump;
+  }
+  requirePrivilege(unit);
+  if (!unit.vmcs.hasCurrent) {
+    unit.failInvalid();
+    return Outcome.Next;
+  }
+  const memory = insn.isMemory ? readMemory(unit, insn) : 0n;
+  const register = insn.destination;
+  const position = fieldOperand(unit, register);
+  if (position < 0) {
+    return Outcome.Next;
+  }
+  if (isReadOnly(position) && !unit.profile.writesReadOnlyFields) {
+    unit.failValid(instructionError.readOnlyComponent);
+    return Outcome.Next;
+  }
+  const { state, is64Bit } = unit.lp;
+  const low = insn.isMemory ? lowHalf(memory) : state.gpr32(insn.source);
+  const high = insn.isMemory ? highHalf(memory) : state.readHigh32(insn.source * 8);
+  writeField(unit, position, isHighAccess(unit, register), low, is64Bit ? high : 0);
+  unit.succeed();
+  return Outcome.Next;
+}
+
+function readMemory({ lp }: VmxUnit, insn: InstructionView): bigint {
+  const { is64Bit } = lp;
+  const linear = lp.effectiveLinear(insn, 0, is64Bit ? 8 : 4, false);
+  return is64Bit
+    ? lp.linear.read64(linear, AccessClass.Current)
+    : BigInt(lp.linear.read32(linear, AccessClass.Current));
+}
+
+/** Bits beyond the field are ignored; an access to the high half leaves the low half. */
+function writeField(
+  { vmcs }: VmxUnit,
+  position: number,
+  isHigh: boolean,
+  low: number,
+  high: number,
+): void {
+  if (isHigh) {
+    vmcs.write(position, vmcs.low(position), low);
+  } else {
+    vmcs.write(position, low & lowBitsOf(position), high & highBitsOf(position));
+  }
+}

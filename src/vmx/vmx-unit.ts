@@ -1,0 +1,162 @@
+import { type FixedBits, noFixedBits } from "../cpu/fixed-bits.ts";
+import type { LogicalProcessor } from "../cpu/logical-processor.ts";
+import { cr0Bit, flagBit } from "../cpu/register-bits.ts";
+import { writeStatusFlags } from "../execution/flags.ts";
+import { lpOffset } from "../execution/lp-window.ts";
+import type { VmxProfile } from "./capabilities.ts";
+import { secondary } from "./controls.ts";
+import { EntryContext } from "./entry-rules/entry-context.ts";
+import { exitReasonLimit } from "./exit-reasons.ts";
+import { VmcsCache } from "./vmcs-cache.ts";
+import { slot } from "./vmcs-fields.ts";
+
+/** The vmx room's part of the LP window, byte offsets. */
+export const vmxOffset = {
+  /** u32: bit 0 in VMX operation, bit 1 in non-root operation. */
+  mode: lpOffset.vmxPrivate + 0x00,
+  /** u64 each; all ones: none. */
+  vmxonPointer: lpOffset.vmxPrivate + 0x08,
+  currentPointer: lpOffset.vmxPrivate + 0x10,
+  /** u32 each: VM entries that reached the guest, entries that failed after the checks, VMX aborts. */
+  entries: lpOffset.vmxPrivate + 0x20,
+  failedEntries: lpOffset.vmxPrivate + 0x24,
+  aborts: lpOffset.vmxPrivate + 0x28,
+  /** u32 by basic exit reason. */
+  exits: lpOffset.vmxPrivate + 0x100,
+} as const;
+
+const modeBit = { on: 1, nonRoot: 2 } as const;
+const none = -1;
+/** VMX of one LP: whether and how it operates, its VMCSs, and what VMX instructions report. */
+export class VmxUnit {
+  readonly lp: LogicalProcessor;
+  readonly profile: VmxProfile;
+  readonly vmcs: VmcsCache;
+  /** The rules' view of the current VMCS; also the control words in effect while the guest runs. */
+  readonly controls: EntryContext;
+
+  /** In VMX operation. */
+  isOn = false;
+  /** In non-root operation. */
+  isNonRoot = false;
+  /** Guest-physical addresses are translated. */
+  usesEpt = false;
+  /** Physical address of the VMXON region, -1 outside VMX operation. */
+  vmxonPointer = none;
+  /** An INIT has arrived in root operation, where it is blocked. */
+  isInitHeld = false;
+
+  readonly #rootBits: FixedBits;
+  readonly #unrestrictedBits: FixedBits;
+
+  constructor(lp: LogicalProcessor, profile: VmxProfile) {
+    this.lp = lp;
+    this.profile = profile;
+    this.#rootBits = {
+      cr0Ones: profile.cr0Fixed0,
+      cr0Allowed: profile.cr0Fixed1,
+      cr4Ones: profile.cr4Fixed0,
+      cr4Allowed: profile.cr4Fixed1,
+    };
+    const optional = cr0Bit.PE | cr0Bit.PG;
+    this.#unrestrictedBits = {
+      ...this.#rootBits,
+      cr0Ones: (profile.cr0Fixed0 & ~optional) >>> 0,
+    };
+    this.vmcs = new VmcsCache(lp.state, lp.physical);
+    this.controls = new EntryContext(profile, lp.physical, this.vmcs.u32);
+    this.reset();
+  }
+
+  /** Power-up and INIT outside VMX operation. */
+  reset(): void {
+    this.isInitHeld = false;
+    this.turnOff();
+  }
+
+  // ——— modes
+
+  /** VMXON. There is no current VMCS. */
+  turnOn(vmxonPointer: number): void {
+    this.isOn = true;
+    this.vmxonPointer = vmxonPointer;
+    this.lp.fixedBits = this.#rootBits;
+    this.publish();
+  }
+  /** VMXOFF. What is cached goes to memory. */
+  turnOff(): void {
+    this.vmcs.drain();
+    this.isOn = false;
+    this.isNonRoot = false;
+    this.usesEpt = false;
+    this.vmxonPointer = none;
+    this.lp.fixedBits = noFixedBits;
+    this.publish();
+  }
+  enterGuest(): void {
+    const isUnrestricted = (this.controls.secondary & secondary.unrestrictedGuest) !== 0;
+    this.isNonRoot = true;
+    this.lp.fixedBits = isUnrestricted ? this.#unrestrictedBits : this.#rootBits;
+    this.publish();
+  }
+  leaveGuest(): void {
+    this.isNonRoot = false;
+    this.usesEpt = false;
+    this.lp.fixedBits = this.#rootBits;
+    this.publish();
+  }
+
+  /** Makes the mode and the two pointers visible in the window. */
+  publish(): void {
+    const { state } = this.lp;
+    state.write32(
+      vmxOffset.mode,
+      (this.isOn ? modeBit.on : 0) | (this.isNonRoot ? modeBit.nonRoot : 0),
+    );
+    state.write64(vmxOffset.vmxonPointer, BigInt.asUintN(64, BigInt(this.vmxonPointer)));
+    state.write64(vmxOffset.currentPointer, BigInt.asUintN(64, BigInt(this.vmcs.currentPointer)));
+  }
+
+  // ——— how VMX instructions end ("Conventions" in "VMX Instructions")
+
+  succeed(): void {
+    this.#report(0);
+  }
+  failInvalid(): void {
+    this.#report(flagBit.CF);
+  }
+  /** There is a current VMCS. */
+  failValid(error: number): void {
+    this.vmcs.write32(slot.instructionError, error);
+    this.#report(flagBit.ZF);
+  }
+  /** VMfail: with a number if there is a VMCS to hold it. */
+  fail(error: number): void {
+    if (this.vmcs.hasCurrent) {
+      this.failValid(error);
+    } else {
+      this.failInvalid();
+    }
+  }
+
+  #report(flags: number): void {
+    const { state } = this.lp;
+    writeStatusFlags(state.u32, state.base, flags);
+  }
+
+  // ——— statistics
+
+  countExit(reason: number): void {
+    const at = (vmxOffset.exits >>> 2) + (reason < exitReasonLimit ? reason : 0);
+    this.vmcs.u32[at] = (this.vmcs.u32[at] ?? 0) + 1;
+  }
+  count(offset: number): void {
+    this.vmcs.u32[offset >>> 2] = (this.vmcs.u32[offset >>> 2] ?? 0) + 1;
+  }
+}
+
+/** VM exits by basic reason of an LP, read from its window by anyone. */
+export function readExitCounts(u32: Uint32Array, windowBase: number): Uint32Array {
+  const from = (windowBase + vmxOffset.exits) >>> 2;
+  return u32.slice(from, from + exitReasonLimit);
+}
