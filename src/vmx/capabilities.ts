@@ -230,11 +230,14 @@ export function vmxProfile(model: CpuModel): VmxProfile | undefined {
     entry: rangeOf(hasTrueControls ? msr.trueEntry : msr.entry),
   };
   const vmFunctions = low(msr.vmfunc);
+  const fieldExists = existingFields(ranges, vmFunctions);
+  const msrs = new Map(
+    Object.entries(vmxMsr).map(([name, number]) => [number, msr[name as keyof VmxCapabilities]]),
+  );
+  msrs.set(vmxMsr.vmcsEnum, BigInt(highestIndex(fieldExists) << 1));
   const physicalHighBits = model.physicalAddressBits - 32;
   return {
-    msrs: new Map(
-      Object.entries(vmxMsr).map(([name, number]) => [number, msr[name as keyof VmxCapabilities]]),
-    ),
+    msrs,
     revision: low(msr.basic) & 0x7fff_ffff,
     ...ranges,
     vmFunctions,
@@ -260,7 +263,7 @@ export function vmxProfile(model: CpuModel): VmxProfile | undefined {
     debugCtl: Number(debugControlBits),
     hasRtm: false,
     hasSgx: false,
-    fieldExists: existingFields(ranges, vmFunctions),
+    fieldExists,
   };
 }
 
@@ -287,6 +290,13 @@ function isOffered(ranges: Ranges, vmFunctions: number, control: ControlName | "
   const mayBeOne =
     word === "vmFunction" ? vmFunctions : (ranges[word as keyof Ranges]?.mayBeOne ?? 0);
   return (mayBeOne & mask) !== 0;
+}
+
+function highestIndex(fieldExists: Uint8Array): number {
+  return vmcsFields.reduce(
+    (highest, field) => (fieldExists[field.slot] === 1 ? Math.max(highest, field.index) : highest),
+    0,
+  );
 }
 
 function existingFields(ranges: Ranges, vmFunctions: number): Uint8Array {
