@@ -12,7 +12,7 @@ export interface DecodePlan {
   readonly operandSize: number;
   /** Bytes of the counter register of LOOP and JCXZ, told by the Code; 0 of other instructions. */
   readonly counterSize: number;
-  /** `r`, `m`, `i` or `-`. */
+  /** Letter of the family's pattern. */
   readonly destination: string;
   readonly source: string;
   /** The block ends here. */
@@ -27,8 +27,10 @@ const systemRoles: readonly Role[] = ["destination", "source", "third"];
 
 const familiesOf = new Map<number, number[]>();
 families.forEach((family, number) => {
-  const mnemonic = Mnemonic[family.mnemonic as keyof typeof Mnemonic];
-  familiesOf.set(mnemonic, [...(familiesOf.get(mnemonic) ?? []), number]);
+  for (const name of [family.mnemonic, ...(family.aliases ?? [])]) {
+    const mnemonic = Mnemonic[name as keyof typeof Mnemonic];
+    familiesOf.set(mnemonic, [...(familiesOf.get(mnemonic) ?? []), number]);
+  }
 });
 
 const plans = new Map<number, DecodePlan>();
@@ -127,9 +129,10 @@ function letterOf(insn: Instruction, operand: number, family: Family): string | 
   const kind = insn.opKind(operand);
   if (kind === OpKind.Register) {
     const register = registerOf(insn, operand);
-    return register.kind === "general" || (register.kind === "vector" && family.simd)
-      ? "r"
-      : undefined;
+    if (register.kind === "vector") {
+      return family.simd ? "x" : undefined;
+    }
+    return register.kind === "general" ? "r" : undefined;
   }
   if (kind === OpKind.Memory) {
     return isFar(insn) ? undefined : "m";

@@ -37,6 +37,12 @@ const segmentNumber = new Map<number, number>([
   [Register.GS, Segment.GS],
 ]);
 
+const placeOfLetter: Readonly<Record<string, OperandPlace>> = {
+  r: "register",
+  x: "register",
+  i: "immediate",
+};
+
 export interface DecodedBlock {
   /** Address of the first record. */
   readonly record: number;
@@ -218,7 +224,7 @@ export class BlockDecoder {
   ): boolean {
     const blocked = plan.simd && (mode & codeMode.simdBlocked) !== 0;
     const place = (letter: string): OperandPlace =>
-      letter === "m" ? memory : letter === "r" ? "register" : letter === "i" ? "immediate" : "none";
+      letter === "m" ? memory : (placeOfLetter[letter] ?? "none");
     const form =
       plan.family < 0 || blocked
         ? undefined

@@ -5,6 +5,7 @@ import { bitFamilies } from "./semantics/bit-families.ts";
 import { hintFamilies, integerFamilies, transferFamilies } from "./semantics/families.ts";
 import type { Family } from "./semantics/family.ts";
 import type { Form, OperandPlace } from "./semantics/instruction-emitter.ts";
+import { simdFamilies } from "./semantics/simd-families.ts";
 import { decimalFamilies, stringFamilies } from "./semantics/string-families.ts";
 
 /** A form with its place in the interpreter. */
@@ -29,11 +30,13 @@ export const families: readonly Family[] = [
   ...bitFamilies,
   ...stringFamilies,
   ...decimalFamilies,
+  ...simdFamilies,
 ];
 
 const places: Readonly<Record<string, readonly OperandPlace[]>> = {
   "-": ["none"],
   r: ["register"],
+  x: ["register"],
   i: ["immediate"],
   m: ["simple", "general"],
 };

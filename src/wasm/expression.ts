@@ -141,11 +141,14 @@ export const v128 = {
   unary: (opcode: number, a: V128): V128 => join("v128", [a], 0xfd, ...unsigned(opcode)),
   binary: (opcode: number, a: V128, b: V128): V128 =>
     join("v128", [a, b], 0xfd, ...unsigned(opcode)),
+  ternary: (opcode: number, a: V128, b: V128, c: V128): V128 =>
+    join("v128", [a, b, c], 0xfd, ...unsigned(opcode)),
   shift: (opcode: number, a: V128, count: I32): V128 =>
     join("v128", [a, count], 0xfd, ...unsigned(opcode)),
   shuffle: (a: V128, b: V128, lanes: readonly number[]): V128 =>
     join("v128", [a, b], 0xfd, 0x0d, ...lanes),
   bitmask: (opcode: number, a: V128): I32 => join("i32", [a], 0xfd, ...unsigned(opcode)),
+  splat8: (a: I32): V128 => join("v128", [a], 0xfd, 0x0f),
   splat64: (a: I64): V128 => join("v128", [a], 0xfd, 0x12),
   extract64: (a: V128, lane: 0 | 1): I64 => join("i64", [a], 0xfd, 0x1d, lane),
   replace64: (a: V128, lane: 0 | 1, value: I64): V128 => join("v128", [a, value], 0xfd, 0x1e, lane),

@@ -7,11 +7,14 @@ export type Role = "destination" | "source" | "third" | "immediate" | "skip";
 /**
  * A family of forms: one instruction, all its operand sizes and places.
  *
- * A pattern has a letter for the destination and one for the source: `r` register, `m` memory, `i` immediate, `-` none.
+ * A pattern has a letter for the destination and one for the source: `r` general register, `x` XMM register, `m` memory,
+ * `i` immediate, `-` none.
  */
 export interface Family {
   /** Name in iced's `Mnemonic`. */
   readonly mnemonic: string;
+  /** Other names that mean the same. */
+  readonly aliases?: readonly string[];
   readonly sizes: readonly AccessSize[];
   readonly patterns: readonly string[];
   readonly semantics: Semantics;
