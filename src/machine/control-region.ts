@@ -8,10 +8,10 @@ const regionOffset = {
   phase: 0,
   platformDoorbell: 64,
   serialBacklog: 128,
-  away: 4096,
+  presence: 4096,
   slots: 8192,
 } as const;
-const awayStride = 64;
+const presenceStride = 64;
 
 /**
  * ```
@@ -21,6 +21,13 @@ const awayStride = 64;
  * has left, the platform leaves too.
  */
 const Phase = { Running: 0, Stopping: 1, Finished: 2 } as const;
+
+/**
+ * While an LP is away (asleep, waiting for a device, ended) it has no store under way and uses no TLB entry; when it is back
+ * it looks at its pending word before anything else. Deaf: away, and no device's interrupt could wake it.
+ */
+export const Presence = { Running: 0, Away: 1, Deaf: 2 } as const;
+export type Presence = (typeof Presence)[keyof typeof Presence];
 
 /** One machine's control words, seen from any thread. */
 export class ControlRegion {
@@ -77,15 +84,20 @@ export class ControlRegion {
     Atomics.notify(this.words, pending);
   }
 
-  /**
-   * While an LP is away (asleep, waiting for a device, ended) it has no store under way and uses no TLB entry; when it is
-   * back it looks at its pending word before anything else.
-   */
-  isAway(lp: number): boolean {
-    return Atomics.load(this.words, this.#awayWord(lp)) !== 0;
+  /** Where an LP's thread is. */
+  presence(lp: number): Presence {
+    return Atomics.load(this.words, this.#presenceWord(lp)) as Presence;
   }
-  setAway(lp: number, away: boolean): void {
-    Atomics.store(this.words, this.#awayWord(lp), away ? 1 : 0);
+  setPresence(lp: number, presence: Presence): void {
+    Atomics.store(this.words, this.#presenceWord(lp), presence);
+  }
+  /** Every LP is asleep and deaf, and nothing is on its way to one. */
+  get isDead(): boolean {
+    for (let lp = 0; lp < this.layout.lpCount; lp++) {
+      const isCalled = Atomics.load(this.words, this.pendingWord(lp)) !== 0;
+      if (isCalled || this.presence(lp) !== Presence.Deaf) return false;
+    }
+    return true;
   }
 
   /** Serial bytes handed to the consumer that it has not yet taken. */
@@ -101,8 +113,8 @@ export class ControlRegion {
     Atomics.wait(this.words, this.#word(regionOffset.serialBacklog), seen, timeoutMs);
   }
 
-  #awayWord(lp: number): number {
-    return this.#word(regionOffset.away + lp * awayStride);
+  #presenceWord(lp: number): number {
+    return this.#word(regionOffset.presence + lp * presenceStride);
   }
   #address(offset: number): number {
     return this.layout.control + offset;

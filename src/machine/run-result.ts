@@ -58,6 +58,20 @@ export interface LpStatistics {
   readonly unsupported: Readonly<Record<string, number>>;
 }
 
+export const noStatistics: LpStatistics = {
+  instructions: 0,
+  exits: {},
+  entries: 0,
+  interruptsSent: 0,
+  interruptsReceived: 0,
+  tlbMisses: 0,
+  deviceAccesses: 0,
+  secondsRoot: 0,
+  secondsNonRoot: 0,
+  secondsHalted: 0,
+  unsupported: {},
+};
+
 export interface LpReport {
   readonly state: LpSnapshot;
   readonly statistics: LpStatistics;
@@ -73,4 +87,6 @@ export interface RunResult {
   readonly runSeconds: number;
   /** What the machine's own clock says at the end, in cycles. */
   readonly cycles: number;
+  /** Accesses that no device answered, by port or page. */
+  readonly unowned: Readonly<Record<string, number>>;
 }

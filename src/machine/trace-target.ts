@@ -12,3 +12,10 @@ export interface TraceTarget {
 
 /** The source number of devices. */
 export const platformSource = -1;
+
+/** An event log that a worker writes, and how it opens one. */
+export interface TracePart {
+  sink(source: number, clock: Clock): TraceSink;
+  close(): void;
+}
+export type OpenTracePart = (file: string) => TracePart;

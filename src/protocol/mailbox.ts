@@ -96,6 +96,11 @@ export class Mailbox {
     return mailboxCapacity;
   }
 
+  /** Entries taken since the ring was zero. */
+  get taken(): number {
+    return Atomics.load(this.#words, this.#head) >>> 0;
+  }
+
   /** Entries posted and not yet taken, those being written included. */
   get length(): number {
     return (Atomics.load(this.#words, this.#tail) - Atomics.load(this.#words, this.#head)) | 0;

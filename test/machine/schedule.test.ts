@@ -8,6 +8,7 @@ import { VirtualClock } from "../../src/machine/drivers/virtual-clock.ts";
 class TestLp implements LpActor {
   retired = 0;
   isCalled = false;
+  isDeaf = false;
   deadline: number | undefined;
   readonly turns: { at: number; budget: number }[] = [];
   onTurn: (budget: number) => LpStop = (budget) => {
@@ -146,6 +147,16 @@ describe("the deterministic schedule", () => {
     while (!(result.type === "turn" && result.stop === "stop"));
     expect(sleeper.turns.at(-1)?.at).toBeGreaterThanOrEqual(sentAt);
     expect(schedule.haltedCycles(0)).toBeGreaterThan(0);
+  });
+
+  it("does not wait for devices when no interrupt of theirs could wake anybody", () => {
+    const { schedule, lps, platform } = machine(2);
+    platform.deadline = 100;
+    for (const lp of lps) {
+      lp.isDeaf = true;
+      lp.onTurn = () => "idle";
+    }
+    expect([1, 2, 3].map(() => schedule.step().type)).toEqual(["turn", "turn", "dead"]);
   });
 
   it("says so when nobody can ever act again", () => {

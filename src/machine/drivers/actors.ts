@@ -11,6 +11,8 @@ export interface LpActor {
   wakeDeadline(): number | undefined;
   /** A message or another event waits to be looked at. */
   readonly isCalled: boolean;
+  /** Idle in a way that no device's interrupt can end: halted with interrupts off, waiting for a SIPI. */
+  readonly isDeaf: boolean;
 }
 
 /** The devices as a driver sees them. */

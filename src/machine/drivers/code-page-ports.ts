@@ -8,7 +8,7 @@ import {
 } from "../../execution/lp-window.ts";
 import type { Tlb } from "../../execution/tlb.ts";
 import { windowBase } from "../../memory/physical-memory.ts";
-import type { ControlRegion } from "../control-region.ts";
+import { type ControlRegion, Presence } from "../control-region.ts";
 
 /** All LPs on one thread: the others are between instructions, so their TLBs are simply changed. */
 export class DirectCodePages implements CodePagePort {
@@ -86,7 +86,8 @@ export class ThreadCodePages implements CodePagePort {
     const pending = control.pendingWord(lp);
     for (;;) {
       const seen = Atomics.load(control.words, pending);
-      if ((seen & Pending.CodePage) === 0 || control.isAway(lp) || control.isStopping) return;
+      const isAway = control.presence(lp) !== Presence.Running;
+      if ((seen & Pending.CodePage) === 0 || isAway || control.isStopping) return;
       this.#answerClaims();
       Atomics.wait(control.words, pending, seen, pollMs);
     }

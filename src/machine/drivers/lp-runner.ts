@@ -1,8 +1,9 @@
 import type { Clock } from "../../cpu/ports.ts";
 import { Pending } from "../../execution/lp-window.ts";
-import type { ControlRegion } from "../control-region.ts";
+import { type ControlRegion, Presence } from "../control-region.ts";
 import type { LpActor } from "./actors.ts";
 import { Pacer } from "./pacer.ts";
+import { machineGone } from "./remote-bus.ts";
 
 export interface LpRunnerOptions {
   readonly control: ControlRegion;
@@ -52,8 +53,11 @@ export class LpRunner {
           Atomics.and(this.#control.words, this.#control.pendingWord(this.#index), ~Pending.Stop);
         if (this.#control.isStopping) return "stopped";
       }
+    } catch (error) {
+      if (error === machineGone) return "stopped";
+      throw error;
     } finally {
-      this.#control.setAway(this.#index, true);
+      this.#control.setPresence(this.#index, Presence.Away);
     }
   }
 
@@ -73,9 +77,10 @@ export class LpRunner {
     const before = this.#clock.now();
     const ms = this.#sleepMs(before);
     if (ms > wakefulMs) {
-      this.#control.setAway(this.#index, true);
+      const presence = this.#lp.isDeaf ? Presence.Deaf : Presence.Away;
+      this.#control.setPresence(this.#index, presence);
       Atomics.wait(words, pending, 0, ms);
-      this.#control.setAway(this.#index, false);
+      this.#control.setPresence(this.#index, Presence.Running);
     }
     this.haltedCycles += this.#clock.now() - before;
   }

@@ -6,6 +6,7 @@ import {
 } from "../../protocol/device-request.ts";
 import type { ControlRegion } from "../control-region.ts";
 import type { PlatformActor } from "./actors.ts";
+import { machineGone } from "./remote-bus.ts";
 
 /** Looks for further requests before going to sleep: a guest that polls a device asks again within a microsecond. */
 const spins = 500;
@@ -43,7 +44,7 @@ export class PlatformRunner {
     let idleLooks = 0;
     while (!this.#control.isFinished) {
       const seen = platformDoorbell.rings;
-      const worked = this.#serveRequests() || this.#advance();
+      const worked = this.#work();
       idleLooks = worked ? 0 : idleLooks + 1;
       if (idleLooks <= spins) continue;
       this.#flush();
@@ -70,6 +71,17 @@ export class PlatformRunner {
     if (deadline === undefined || deadline > this.#clock.now()) return false;
     this.#platform.advance();
     return true;
+  }
+
+  /** @returns whether there was anything to do */
+  #work(): boolean {
+    try {
+      return this.#serveRequests() || this.#advance();
+    } catch (error) {
+      // A message could not be delivered because the LP has stopped: nobody waits for the rest of it.
+      if (error === machineGone) return false;
+      throw error;
+    }
   }
 
   #sleepMs(): number {

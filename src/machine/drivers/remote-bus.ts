@@ -1,6 +1,6 @@
 import type { Bus } from "../../cpu/ports.ts";
 import { DeviceOperation, type RequestSlot, RequestState } from "../../protocol/device-request.ts";
-import type { ControlRegion } from "../control-region.ts";
+import { type ControlRegion, Presence } from "../control-region.ts";
 
 /** Looks at the slot before going to sleep: an answer usually comes within microseconds. */
 const spins = 2000;
@@ -57,12 +57,12 @@ export class RemoteBus implements Bus {
   }
 
   #sleep(): void {
-    this.#control.setAway(this.#lp, true);
+    this.#control.setPresence(this.#lp, Presence.Away);
     while (this.#slot.state !== RequestState.Answered) {
       if (this.#control.isFinished) throw machineGone;
       this.whileWaiting();
       this.#slot.sleep(sleepMs);
     }
-    this.#control.setAway(this.#lp, false);
+    this.#control.setPresence(this.#lp, Presence.Running);
   }
 }

@@ -1,4 +1,5 @@
 import type { Prng } from "../../base/prng.ts";
+import { platformSource } from "../trace-target.ts";
 import type { LpActor, LpStop, PlatformActor } from "./actors.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
 
@@ -27,7 +28,7 @@ interface Turn {
  * What a step has led to: an LP had a turn, a device or an idle LP had its moment, or nobody can ever act again.
  */
 export type StepResult =
-  | { readonly type: "turn"; readonly lp: number; readonly stop: LpStop }
+  | { readonly type: "turn"; readonly lp: number; readonly stop: LpStop; readonly cycles: number }
   | { readonly type: "passed" }
   | { readonly type: "dead" };
 
@@ -44,6 +45,8 @@ export class Schedule {
   readonly #clock: VirtualClock;
   readonly #prng: Prng;
   readonly #options: ScheduleOptions;
+  /** Who acts, or did last: an LP's index, or the devices. */
+  acting: number = platformSource;
 
   constructor(
     actors: readonly LpActor[],
@@ -67,6 +70,7 @@ export class Schedule {
   step(): StepResult {
     this.#wakeCalled();
     const ready = this.#turns.filter((turn) => !turn.idle);
+    if (ready.length === 0 && this.#turns.every((turn) => turn.actor.isDeaf)) return dead;
     const front = ready.reduce(
       (least, turn) => Math.min(least, turn.time),
       Number.POSITIVE_INFINITY,
@@ -90,13 +94,14 @@ export class Schedule {
     const deadline = Math.min(moment, actor.wakeDeadline() ?? Number.POSITIVE_INFINITY);
     const budget = Math.max(1, Math.min(1 + this.#prng.below(limit), deadline - turn.time));
     const before = turn.time;
+    this.acting = index;
     this.#clock.enter(actor, before);
     const stop = actor.run(budget);
     turn.time = this.#clock.leave();
     turn.idle = stop === "idle";
     // Events can take a turn without an instruction; time must not stand still, or two LPs could keep each other busy for ever.
     if (turn.time === before && stop === "budget") turn.time += 1;
-    return { type: "turn", lp: index, stop };
+    return { type: "turn", lp: index, stop, cycles: turn.time - before };
   }
 
   /** An idle LP that has been sent something goes on at the time of the sending. */
@@ -124,6 +129,7 @@ export class Schedule {
   }
 
   #passMoment(moment: number): void {
+    this.acting = platformSource;
     this.#clock.moveTo(moment);
     if ((this.#platform.nextDeadline() ?? Number.POSITIVE_INFINITY) <= moment) {
       this.#platform.advance();

@@ -1,0 +1,70 @@
+/**
+ * What the benchmark guests print, and what it means: `BEGIN name`, then `END name iters=N tsc=0x… extra=0x…`. The time of a
+ * phase is the wall-clock time between the arrival of the two lines.
+ */
+export interface Line {
+  readonly text: string;
+  /** Milliseconds at which the line was complete. */
+  readonly at: number;
+}
+
+export interface Phase {
+  readonly name: string;
+  readonly seconds: number;
+  readonly iterations: number;
+  readonly extra: number;
+  /** Processors that took part. */
+  readonly cpus: number;
+}
+
+/** Instructions of one iteration; `extra` of them more in all where the third figure is 1 (see guests/README.md). */
+const instructionCounts: Readonly<Record<string, readonly [perIteration: number, extra: 0 | 1]>> = {
+  alu: [9, 1],
+  mem64: [7, 0],
+  mem4160: [7, 0],
+  call: [14, 0],
+  "smp-alu": [9, 1],
+  "smp-lock": [3, 0],
+  "ept-mem4160": [7, 0],
+  "ept-mem64": [7, 0],
+};
+
+const endLine = /^END (\S+) iters=(\d+) tsc=0x[0-9a-f]+ extra=0x([0-9a-f]+)/i;
+
+/** The phases whose begin and end were both seen. */
+export function readPhases(lines: readonly Line[]): readonly Phase[] {
+  const phases: Phase[] = [];
+  let begun: { readonly name: string; readonly at: number } | undefined;
+  let processors = 1;
+  for (const { text, at } of lines) {
+    if (text.startsWith("BEGIN ")) begun = { name: text.slice(6).trim(), at };
+    const cpus = /^CPUS 0x([0-9a-f]+)/i.exec(text);
+    if (cpus?.[1] !== undefined) processors = Number.parseInt(cpus[1], 16);
+    const end = endLine.exec(text);
+    if (end !== null && begun !== undefined && end[1] === begun.name) {
+      const { name } = begun;
+      phases.push({
+        name,
+        seconds: (at - begun.at) / 1000,
+        iterations: Number(end[2]),
+        extra: Number.parseInt(end[3] ?? "0", 16),
+        cpus: name.startsWith("smp-") ? processors : 1,
+      });
+    }
+  }
+  return phases;
+}
+
+/** Millions of instructions per second of all processors together, or undefined for a phase that counts round trips. */
+export function mips({ name, seconds, iterations, extra, cpus }: Phase): number | undefined {
+  const count = instructionCounts[name];
+  if (count === undefined) return undefined;
+  return (cpus * (count[0] * iterations + count[1] * extra)) / seconds / 1e6;
+}
+
+/** MIPS, or thousands of round trips per second. */
+export function rate(phase: Phase): number {
+  return mips(phase) ?? phase.iterations / phase.seconds / 1000;
+}
+
+export const isRoundTrip = (name: string): boolean => instructionCounts[name] === undefined;

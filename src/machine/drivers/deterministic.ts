@@ -1,0 +1,184 @@
+import { setImmediate as eventLoopTurn } from "node:timers/promises";
+import { present } from "../../base/assert.ts";
+import { Prng } from "../../base/prng.ts";
+import { windowBase } from "../../memory/physical-memory.ts";
+import { MailboxFabric } from "../../platform/interrupt-fabric.ts";
+import type { StopRequest } from "../callbacks.ts";
+import { ControlRegion } from "../control-region.ts";
+import { LpHost } from "../lp-host.ts";
+import { PlatformHost } from "../platform-host.ts";
+import type { Ending, LpReport, RunResult } from "../run-result.ts";
+import type { LpActor, LpStop } from "./actors.ts";
+import { bugEnding } from "./bug.ts";
+import { DirectCodePages } from "./code-page-ports.ts";
+import { DirectBus } from "./direct-bus.ts";
+import type { RunRequest } from "./driver.ts";
+import { LineBuffer } from "./line-buffer.ts";
+import { Schedule } from "./schedule.ts";
+import { cycleCosts, VirtualClock } from "./virtual-clock.ts";
+
+/** Milliseconds of host time after which the event loop gets a turn: for output, timeouts, Ctrl-C. */
+const eventLoopMs = 20;
+/** Steps between two looks at the host's clock. */
+const stepsPerLook = 64;
+/** Serial bytes are handed on when there are this many. */
+const serialPiece = 4096;
+/** What the machine's real-time clock shows at reset, always: 2026-01-01. */
+const epochSeconds = 1_767_225_600;
+
+/** Runs a machine on this thread, in an order that is a function of the seed. */
+export function runDeterministic(request: RunRequest): Promise<RunResult> {
+  return new DeterministicMachine(request).run();
+}
+
+/** An LP whose VM exits and messages cost time too. */
+class ChargedLp implements LpActor {
+  readonly host: LpHost;
+  readonly bus: DirectBus;
+  readonly #clock: VirtualClock;
+
+  constructor(host: LpHost, bus: DirectBus, clock: VirtualClock) {
+    this.host = host;
+    this.bus = bus;
+    this.#clock = clock;
+  }
+
+  get retired(): number {
+    return this.host.retired;
+  }
+  get isCalled(): boolean {
+    return this.host.isCalled;
+  }
+  get isDeaf(): boolean {
+    return this.host.isDeaf;
+  }
+  wakeDeadline(): number | undefined {
+    return this.host.wakeDeadline();
+  }
+  run(budget: number): LpStop {
+    const { host } = this;
+    const entries = host.vmEntries;
+    const sent = host.interruptsSent;
+    const stop = host.run(budget);
+    this.#clock.charge((host.vmEntries - entries) * cycleCosts.vmExit);
+    this.#clock.charge((host.interruptsSent - sent) * cycleCosts.interruptSent);
+    return stop;
+  }
+}
+
+class DeterministicMachine {
+  readonly #request: RunRequest;
+  readonly #clock = new VirtualClock();
+  readonly #lps: ChargedLp[] = [];
+  readonly #platform: PlatformHost;
+  readonly #schedule: Schedule;
+  readonly #debug: LineBuffer;
+  #serial: number[] = [];
+  #ending: Ending | undefined;
+  #hasEnded: () => void = () => undefined;
+  readonly #ended = new Promise<void>((resolve) => {
+    this.#hasEnded = resolve;
+  });
+
+  constructor(request: RunRequest) {
+    this.#request = request;
+    const { blueprint, callbacks, configuration } = request;
+    const { memory, layout, apicIds } = blueprint;
+    const clock = this.#clock;
+    const control = new ControlRegion(memory, layout);
+    this.#debug = new LineBuffer((line) => callbacks.log?.("info", line));
+    const whenFull = (lp: number): void => this.#lps[lp]?.host.takeMail();
+    this.#platform = new PlatformHost({
+      blueprint,
+      control,
+      clock,
+      epochSeconds,
+      serial: (byte) => this.#serial.push(byte),
+      debug: (byte) => this.#debug.add(byte),
+      end: (ending) => this.#end(ending),
+      whenFull,
+    });
+    const windows = apicIds.map((_, lp) => windowBase(layout, lp));
+    const fabric = new MailboxFabric({ words: control.words, windows, whenFull });
+    const cores: LpHost["lp"]["core"][] = [];
+    for (const index of apicIds.keys()) {
+      const bus = new DirectBus(this.#platform.platform, clock);
+      const codePages = new DirectCodePages(control, index, cores);
+      const trace = callbacks.trace?.sink(index, clock);
+      const host = new LpHost({ blueprint, index, bus, fabric, clock, codePages, trace });
+      cores.push(host.lp.core);
+      this.#lps.push(new ChargedLp(host, bus, clock));
+    }
+    this.#schedule = new Schedule(this.#lps, this.#platform, clock, new Prng(configuration.seed));
+  }
+
+  async run(): Promise<RunResult> {
+    const { requestedAt, configuration, callbacks } = this.#request;
+    const { signal } = callbacks;
+    const startedAt = performance.now();
+    const stop = (): void => this.#end({ type: signal?.reason as StopRequest });
+    if (signal?.aborted) stop();
+    signal?.addEventListener("abort", stop);
+    const { timeoutSeconds } = configuration;
+    const timer =
+      timeoutSeconds && setTimeout(() => this.#end({ type: "timeout" }), timeoutSeconds * 1000);
+    try {
+      await this.#untilEnd();
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", stop);
+    }
+    return {
+      ending: present(this.#ending, "the run has ended without an ending"),
+      driver: "deterministic",
+      seed: configuration.seed,
+      lps: this.#lps.map((lp, index) => this.#report(lp, index)),
+      startSeconds: (startedAt - requestedAt) / 1000,
+      runSeconds: (performance.now() - startedAt) / 1000,
+      cycles: this.#clock.now(),
+      unowned: Object.fromEntries(this.#platform.platform.unowned.counts),
+    };
+  }
+
+  async #untilEnd(): Promise<void> {
+    let turnAt = performance.now() + eventLoopMs;
+    while (this.#ending === undefined) {
+      for (let n = 0; n < stepsPerLook && this.#ending === undefined; n++) this.#step();
+      if (this.#serial.length >= serialPiece || performance.now() >= turnAt) {
+        await Promise.race([this.#handOn(), this.#ended]);
+        await eventLoopTurn();
+        turnAt = performance.now() + eventLoopMs;
+      }
+    }
+    void this.#handOn();
+    this.#debug.flush();
+  }
+
+  #step(): void {
+    try {
+      const result = this.#schedule.step();
+      if (result.type === "dead") this.#end({ type: "dead" });
+      if (result.type !== "turn") return;
+      this.#lps[result.lp]?.host.account(result.cycles);
+      if (result.stop === "shutdown") this.#end({ type: "shutdown", lp: result.lp });
+    } catch (error) {
+      this.#end(bugEnding(error, this.#schedule.acting));
+    }
+  }
+
+  /** The first end counts. */
+  #end(ending: Ending): void {
+    this.#ending ??= ending;
+    this.#hasEnded();
+  }
+
+  async #handOn(): Promise<void> {
+    const bytes = Uint8Array.from(this.#serial);
+    this.#serial = [];
+    if (bytes.length > 0) await this.#request.callbacks.serial?.(bytes);
+  }
+
+  #report({ host, bus }: ChargedLp, index: number): LpReport {
+    return host.report(this.#schedule.haltedCycles(index), bus.accesses);
+  }
+}

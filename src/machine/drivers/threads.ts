@@ -1,0 +1,225 @@
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import { present } from "../../base/assert.ts";
+import { windowBase } from "../../memory/physical-memory.ts";
+import type { StopRequest } from "../callbacks.ts";
+import { clockFrequencyHz, hostNow, WallClock } from "../clock.ts";
+import { ControlRegion } from "../control-region.ts";
+import { takeSnapshot } from "../lp-snapshot.ts";
+import { type Ending, type LpReport, noStatistics, type RunResult } from "../run-result.ts";
+import { platformSource } from "../trace-target.ts";
+import { bugEnding } from "./bug.ts";
+import type { RunRequest } from "./driver.ts";
+import type {
+  LpControl,
+  LpOutcome,
+  LpWorkerData,
+  PlatformControl,
+  PlatformEvent,
+  PlatformOutcome,
+  PlatformWorkerData,
+} from "./worker-messages.ts";
+import { WorkerThread } from "./worker-thread.ts";
+
+/** How long threads may take to leave their loops before they are killed. */
+const graceMs = 3000;
+/** How often to look whether the machine is dead; it is when two looks in a row say so. */
+const deadLookMs = 100;
+
+/** Runs a machine with a thread per LP and one for all devices. */
+export function runThreads(request: RunRequest): Promise<RunResult> {
+  return new ThreadedMachine(request).run();
+}
+
+/** What the threads had to say; undefined for one that has died or did not leave its loop. */
+interface Outcomes {
+  readonly lps: readonly (LpOutcome | undefined)[];
+  readonly platform: PlatformOutcome | undefined;
+}
+
+class ThreadedMachine {
+  readonly #request: RunRequest;
+  readonly #control: ControlRegion;
+  readonly #clock: WallClock;
+  readonly #lps: readonly WorkerThread<LpControl>[];
+  readonly #platform: WorkerThread<PlatformControl>;
+  readonly #events: MessagePort;
+  #ending: Ending | undefined;
+  #hasEnded: () => void = () => undefined;
+  readonly #ended = new Promise<void>((resolve) => {
+    this.#hasEnded = resolve;
+  });
+  /** A trouble of the user's, to be thrown when everything has been put away. */
+  #userError: unknown;
+  /** From the call for the run to the start of the machine's clock. */
+  readonly #beforeClockSeconds: number;
+
+  constructor(request: RunRequest) {
+    this.#request = request;
+    const { blueprint, callbacks } = request;
+    const start = hostNow();
+    this.#beforeClockSeconds = (performance.now() - request.requestedAt) / 1000;
+    this.#clock = new WallClock(start);
+    this.#control = new ControlRegion(blueprint.memory, blueprint.layout);
+    const { port1, port2 } = new MessageChannel();
+    this.#events = port1;
+    port1.on("message", (event: PlatformEvent) => this.#hear(event));
+    const epochSeconds = Math.floor(Date.now() / 1000);
+    const platformData: PlatformWorkerData = { blueprint, start, epochSeconds, events: port2 };
+    this.#platform = new WorkerThread<PlatformControl>("platform-worker", platformData, [port2]);
+    this.#lps = blueprint.apicIds.map((_, index) => {
+      const traceFile = callbacks.trace?.partFile(index);
+      const data: LpWorkerData = { blueprint, index, start, traceFile };
+      return new WorkerThread<LpControl>("lp-worker", data);
+    });
+  }
+
+  async run(): Promise<RunResult> {
+    const release = this.#watch();
+    try {
+      const started = await this.#start();
+      const outcomes = started ? await this.#untilEnd() : { lps: [], platform: undefined };
+      this.#hearRest();
+      if (this.#userError !== undefined) throw this.#userError;
+      return this.#result(outcomes);
+    } finally {
+      release();
+      await Promise.all([...this.#lps, this.#platform].map((thread) => thread.terminate()));
+      this.#events.close();
+    }
+  }
+
+  /** Timeout, stop request, and a machine that can do nothing more. @returns what undoes it */
+  #watch(): () => void {
+    const { signal } = this.#request.callbacks;
+    const { timeoutSeconds } = this.#request.configuration;
+    const stop = (): void => this.#end({ type: signal?.reason as StopRequest });
+    if (signal?.aborted) stop();
+    signal?.addEventListener("abort", stop);
+    const timeout =
+      timeoutSeconds && setTimeout(() => this.#end({ type: "timeout" }), timeoutSeconds * 1000);
+    let wasDead = false;
+    const looks = setInterval(() => {
+      const isDead = this.#control.isDead;
+      if (isDead && wasDead) this.#end({ type: "dead" });
+      wasDead = isDead;
+    }, deadLookMs);
+    return () => {
+      signal?.removeEventListener("abort", stop);
+      clearTimeout(timeout);
+      clearInterval(looks);
+    };
+  }
+
+  /** Waits until every LP can be sent messages. @returns false when the run has ended before it began */
+  async #start(): Promise<boolean> {
+    const threads = [
+      this.#platform
+        .call((control) => control.ready())
+        .catch((error) => this.#fail(error, platformSource)),
+      ...this.#lps.map((thread, lp) =>
+        thread.call((control) => control.ready()).catch((error) => this.#fail(error, lp)),
+      ),
+    ];
+    await Promise.race([Promise.all(threads), this.#ended]);
+    return this.#ending === undefined;
+  }
+
+  async #untilEnd(): Promise<Outcomes> {
+    const platform = this.#platform
+      .call((control) => control.run())
+      .catch((error) => this.#fail(error, platformSource));
+    const lps = this.#lps.map((thread, lp) => this.#runLp(thread, lp));
+    await this.#ended;
+    const stopped = await Promise.all(lps.map((outcome) => withGrace(outcome)));
+    this.#control.finish();
+    return { lps: stopped, platform: await withGrace(platform) };
+  }
+
+  async #runLp(thread: WorkerThread<LpControl>, lp: number): Promise<LpOutcome | undefined> {
+    try {
+      const outcome = await thread.call((control) => control.run());
+      if (outcome.end === "shutdown") this.#end({ type: "shutdown", lp });
+      return outcome;
+    } catch (error) {
+      this.#fail(error, lp);
+      return undefined;
+    }
+  }
+
+  #hear(event: PlatformEvent): void {
+    const { callbacks } = this.#request;
+    switch (event.type) {
+      case "serial": {
+        const taken = Promise.resolve(callbacks.serial?.(event.bytes));
+        taken.finally(() => this.#control.addSerialBacklog(-event.bytes.length));
+        break;
+      }
+      case "debug":
+        callbacks.log?.("info", event.line);
+        break;
+      case "ending":
+        this.#end(event.ending);
+        break;
+    }
+  }
+
+  /** Calls and events come by different ports: what the platform said before it ended may still be on its way. */
+  #hearRest(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#events);
+      if (received === undefined) return;
+      this.#hear(received.message as PlatformEvent);
+    }
+  }
+
+  #result({ lps, platform }: Outcomes): RunResult {
+    const { configuration, blueprint } = this.#request;
+    const firstRun = lps[0]?.startedAt ?? 0;
+    const cycles = this.#clock.now();
+    return {
+      ending: present(this.#ending, "the run has ended without an ending"),
+      driver: "threads",
+      seed: configuration.seed,
+      lps: blueprint.apicIds.map((_, lp) => lps[lp]?.report ?? this.#reportFromMemory(lp)),
+      startSeconds: this.#beforeClockSeconds + firstRun / clockFrequencyHz,
+      runSeconds: (cycles - firstRun) / clockFrequencyHz,
+      cycles,
+      unowned: platform?.unowned ?? {},
+    };
+  }
+
+  /** All that is known of an LP whose thread cannot be asked any more. */
+  #reportFromMemory(lp: number): LpReport {
+    const { memory, layout } = this.#request.blueprint;
+    return { state: takeSnapshot(memory, windowBase(layout, lp), lp), statistics: noStatistics };
+  }
+
+  #fail(error: unknown, source: number): undefined {
+    try {
+      this.#end(bugEnding(error, source));
+    } catch (userError) {
+      this.#userError = userError;
+      this.#end({ type: "interrupted" });
+    }
+  }
+
+  /** The first end counts. */
+  #end(ending: Ending): void {
+    this.#ending ??= ending;
+    this.#control.stop();
+    this.#hasEnded();
+  }
+}
+
+/** The result, or undefined when it does not come in time. */
+async function withGrace<T>(result: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, graceMs, undefined);
+  });
+  try {
+    return await Promise.race([result, patience]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,148 @@
+import { lpMailbox } from "../cpu/local-apic/lp-mailbox.ts";
+import type { Bus, Clock, InterruptFabric, TraceSink } from "../cpu/ports.ts";
+import { Processor } from "../cpu/processor.ts";
+import { flagBit } from "../cpu/register-bits.ts";
+import type { CodePagePort } from "../execution/code-pages.ts";
+import { Activity, lpOffset } from "../execution/lp-window.ts";
+import { windowBase } from "../memory/physical-memory.ts";
+import type { InterruptMessage } from "../protocol/interrupt-message.ts";
+import type { Mailbox } from "../protocol/mailbox.ts";
+import { attachVmx } from "../vmx/attach.ts";
+import { exitReasonTitle } from "../vmx/exit-reasons.ts";
+import { readExitCounts, vmxOffset } from "../vmx/vmx-unit.ts";
+import { applyBootState } from "./boot-state.ts";
+import type { LpActor, LpStop } from "./drivers/actors.ts";
+import { takeSnapshot } from "./lp-snapshot.ts";
+import { findCpuModel, type MachineBlueprint } from "./machine.ts";
+import type { LpReport } from "./run-result.ts";
+
+export interface LpHostOptions {
+  readonly blueprint: MachineBlueprint;
+  readonly index: number;
+  readonly bus: Bus;
+  readonly fabric: InterruptFabric;
+  readonly clock: Clock;
+  readonly codePages: CodePagePort;
+  readonly trace: TraceSink | undefined;
+}
+
+/** One LP put together from its rooms, ready to be run by either driver. */
+export class LpHost implements LpActor {
+  readonly lp: Processor;
+  readonly #options: LpHostOptions;
+  readonly #fabric: CountingFabric;
+  readonly #mailbox: Mailbox;
+  readonly #pendingWord: number;
+  #rootCycles = 0;
+  #nonRootCycles = 0;
+
+  constructor(options: LpHostOptions) {
+    const { blueprint, index } = options;
+    const { memory, layout, module, apicIds, seed } = blueprint;
+    this.#options = options;
+    this.#fabric = new CountingFabric(options.fabric);
+    this.lp = new Processor({
+      memory,
+      layout,
+      index,
+      module,
+      bus: options.bus,
+      fabric: this.#fabric,
+      clock: options.clock,
+      codePages: options.codePages,
+      model: findCpuModel(blueprint.cpuModel),
+      lpCount: apicIds.length,
+      apicIds,
+      randomSeed: seed,
+      ...(options.trace === undefined ? {} : { trace: options.trace }),
+    });
+    attachVmx(this.lp, layout.ramBytes);
+    this.lp.reset();
+    if (index === 0) applyBootState(this.lp, blueprint.boot);
+    const base = windowBase(layout, index);
+    this.#mailbox = lpMailbox(this.lp.state.i32, base);
+    this.#pendingWord = (base + lpOffset.pending) >>> 2;
+  }
+
+  get retired(): number {
+    return this.lp.core.retired;
+  }
+  get isCalled(): boolean {
+    return Atomics.load(this.lp.state.i32, this.#pendingWord) !== 0;
+  }
+  get isDeaf(): boolean {
+    const { state, intercepts } = this.lp;
+    if (state.activity === Activity.WaitForSipi) return true;
+    const masked = (state.read32(lpOffset.systemFlags) & flagBit.IF) === 0;
+    return state.activity === Activity.Halted && masked && !intercepts.nonRoot;
+  }
+  run(budget: number): LpStop {
+    return this.lp.run(budget);
+  }
+  wakeDeadline(): number | undefined {
+    return this.lp.wakeDeadline();
+  }
+  /** Empties the LP's mailbox, so that a sender need not wait. */
+  takeMail(): void {
+    this.lp.takeMail();
+  }
+
+  /** VM entries that reached the guest, and interrupt messages sent. */
+  get vmEntries(): number {
+    return this.lp.state.read32(vmxOffset.entries);
+  }
+  get interruptsSent(): number {
+    return this.#fabric.sent;
+  }
+
+  /** A run has taken so long. It is put down to the mode it has ended in: with many short runs the sums come out right. */
+  account(cycles: number): void {
+    if (this.lp.intercepts.nonRoot) this.#nonRootCycles += cycles;
+    else this.#rootCycles += cycles;
+  }
+
+  /** What is known of the LP when it has stopped. */
+  report(haltedCycles: number, deviceAccesses: number): LpReport {
+    const { blueprint, index, clock } = this.#options;
+    const { lp } = this;
+    const base = windowBase(blueprint.layout, index);
+    const inSeconds = (cycles: number): number => cycles / clock.frequencyHz;
+    return {
+      state: takeSnapshot(blueprint.memory, base, index),
+      statistics: {
+        instructions: lp.core.retired,
+        exits: exitsByName(readExitCounts(lp.state.u32, base)),
+        entries: this.vmEntries,
+        interruptsSent: this.interruptsSent,
+        interruptsReceived: this.#mailbox.taken,
+        tlbMisses: lp.core.tlb.misses,
+        deviceAccesses,
+        secondsRoot: inSeconds(this.#rootCycles),
+        secondsNonRoot: inSeconds(this.#nonRootCycles),
+        secondsHalted: inSeconds(haltedCycles),
+        unsupported: Object.fromEntries(lp.unsupported),
+      },
+    };
+  }
+}
+
+function exitsByName(counts: Uint32Array): Record<string, number> {
+  const named: Record<string, number> = {};
+  for (const [reason, count] of counts.entries()) {
+    if (count > 0) named[exitReasonTitle(reason) ?? `exit reason ${reason}`] = count;
+  }
+  return named;
+}
+
+class CountingFabric implements InterruptFabric {
+  readonly #fabric: InterruptFabric;
+  sent = 0;
+
+  constructor(fabric: InterruptFabric) {
+    this.#fabric = fabric;
+  }
+  send(message: InterruptMessage): void {
+    this.sent += 1;
+    this.#fabric.send(message);
+  }
+}

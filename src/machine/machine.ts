@@ -1,0 +1,78 @@
+import type { CpuModel } from "../cpu/models/cpu-model.ts";
+import { cpuModel } from "../cpu/models/models.ts";
+import { buildInterpreter } from "../execution/interpreter.ts";
+import { lpWindowBytes } from "../execution/lp-window.ts";
+import { createMemory, layOutMemory, type MemoryLayout } from "../memory/physical-memory.ts";
+import { buildAcpiTables } from "../platform/acpi.ts";
+import type { BootState } from "./boot-state.ts";
+import type { MachineConfiguration } from "./configuration.ts";
+import { loadImage } from "./loaders/load-image.ts";
+import { firmwareArea } from "./memory-map.ts";
+import { UserError } from "./user-error.ts";
+
+/** A machine before power-on. All of it but the model can be posted to a worker. */
+export interface MachineBlueprint {
+  readonly memory: WebAssembly.Memory;
+  readonly layout: MemoryLayout;
+  /** The compiled interpreter. */
+  readonly module: WebAssembly.Module;
+  readonly cpuModel: string;
+  readonly seed: number;
+  /** Local APIC ids by LP index. */
+  readonly apicIds: readonly number[];
+  /** How LP 0 starts. */
+  readonly boot: BootState;
+}
+
+let compiled: WebAssembly.Module | undefined;
+
+/** The interpreter, compiled once in a process. */
+function interpreterModule(): WebAssembly.Module {
+  compiled ??= new WebAssembly.Module(buildInterpreter());
+  return compiled;
+}
+
+/**
+ * Lays the machine out and loads its image.
+ * @throws {UserError} the image or the configuration cannot be used
+ */
+export function buildMachine(configuration: MachineConfiguration): MachineBlueprint {
+  findCpuModel(configuration.cpuModel);
+  const { ramBytes, lpCount, seed } = configuration;
+  const layout = layOutMemory(ramBytes, lpCount, lpWindowBytes);
+  const memory = createSharedMemory(layout);
+  const ram = new Uint8Array(memory.buffer, 0, ramBytes);
+  const boot = loadImage(configuration, ram);
+  const apicIds = Array.from({ length: lpCount }, (_, lp) => lp);
+  const acpi = buildAcpiTables({ base: firmwareArea.start, apicIds, ramBytes });
+  ram.set(acpi.bytes, acpi.base);
+  return {
+    memory,
+    layout,
+    module: interpreterModule(),
+    cpuModel: configuration.cpuModel,
+    seed,
+    apicIds,
+    boot,
+  };
+}
+
+/** @throws {UserError} no model has that name */
+export function findCpuModel(name: string): CpuModel {
+  try {
+    return cpuModel(name);
+  } catch (error) {
+    throw new UserError(`--cpu: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function createSharedMemory(layout: MemoryLayout): WebAssembly.Memory {
+  try {
+    return createMemory(layout);
+  } catch {
+    const mebibytes = Math.ceil(layout.totalBytes / 2 ** 20);
+    throw new UserError(
+      `--ram: the host cannot provide ${mebibytes} MiB of shared memory; give less or free some`,
+    );
+  }
+}

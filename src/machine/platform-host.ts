@@ -1,0 +1,146 @@
+import type { Clock } from "../cpu/ports.ts";
+import { CodePages } from "../execution/code-pages.ts";
+import { Pending } from "../execution/lp-window.ts";
+import { windowBase } from "../memory/physical-memory.ts";
+import type { DmaMemory } from "../platform/device.ts";
+import type { ExitRequest } from "../platform/exit-request.ts";
+import { MailboxFabric } from "../platform/interrupt-fabric.ts";
+import { Platform } from "../platform/platform.ts";
+import { DeviceOperation, type DeviceServer } from "../protocol/device-request.ts";
+import type { ControlRegion } from "./control-region.ts";
+import type { PlatformActor } from "./drivers/actors.ts";
+import type { MachineBlueprint } from "./machine.ts";
+import { firmwareArea, memoryMap } from "./memory-map.ts";
+import type { Ending } from "./run-result.ts";
+
+export interface PlatformHostOptions {
+  readonly blueprint: MachineBlueprint;
+  readonly control: ControlRegion;
+  readonly clock: Clock;
+  /** Time of day at clock value 0, seconds since 1970. */
+  readonly epochSeconds: number;
+  readonly serial: (byte: number) => void;
+  readonly debug: (byte: number) => void;
+  readonly end: (ending: Ending) => void;
+  /** An LP's mailbox is full: make room in it, or wait. */
+  readonly whenFull: (lp: number) => void;
+}
+
+/** The devices of a machine as its drivers use them. */
+export class PlatformHost implements PlatformActor, DeviceServer {
+  readonly platform: Platform;
+  readonly #clock: Clock;
+
+  constructor(options: PlatformHostOptions) {
+    const { blueprint, control, clock } = options;
+    const { layout, apicIds } = blueprint;
+    this.#clock = clock;
+    this.platform = new Platform({
+      clock,
+      fabric: new MailboxFabric({
+        words: control.words,
+        windows: apicIds.map((_, lp) => windowBase(layout, lp)),
+        whenFull: options.whenFull,
+      }),
+      memory: new Dma(blueprint, control),
+      ramBytes: layout.ramBytes,
+      apicIds,
+      epochSeconds: options.epochSeconds,
+      acpiBase: firmwareArea.start,
+      serialOutput: options.serial,
+      debugOutput: options.debug,
+      exit: (request) => options.end(endingOf(request)),
+      testDevice: true,
+      files: new Map([["etc/e820", memoryMapFile(layout.ramBytes)]]),
+    });
+    this.platform.initializeAsFirmware();
+  }
+
+  access(operation: DeviceOperation, address: number, size: number, value: number): number {
+    const { platform } = this;
+    switch (operation) {
+      case DeviceOperation.ReadPort:
+        return platform.readPort(address, size);
+      case DeviceOperation.WritePort:
+        platform.writePort(address, size, value);
+        return 0;
+      case DeviceOperation.ReadMmio:
+        return platform.readMmio(address, size);
+      case DeviceOperation.WriteMmio:
+        platform.writeMmio(address, size, value);
+        return 0;
+      case DeviceOperation.EndOfInterrupt:
+        platform.endOfInterrupt(address);
+        return 0;
+      case DeviceOperation.AcknowledgeExternal:
+        return platform.acknowledgeExternal();
+    }
+  }
+
+  nextDeadline(): number | undefined {
+    return this.platform.deadline();
+  }
+  advance(): void {
+    this.platform.poll(this.#clock.now());
+  }
+}
+
+/** Either kind of reset ends the run: there is no firmware to reset into. */
+function endingOf(request: ExitRequest): Ending {
+  switch (request.type) {
+    case "debug-exit":
+      return { type: "exit", value: request.status >>> 1 };
+    case "power-off":
+      return { type: "power-off" };
+    case "reset":
+      return { type: "reset" };
+  }
+}
+
+/** RAM as devices reach it. A write to decoded code makes every LP drop it. */
+class Dma implements DmaMemory {
+  readonly #ram: Uint8Array;
+  readonly #pages: CodePages;
+  readonly #control: ControlRegion;
+
+  constructor({ memory, layout }: MachineBlueprint, control: ControlRegion) {
+    this.#ram = new Uint8Array(memory.buffer, 0, layout.ramBytes);
+    this.#pages = new CodePages(memory, layout);
+    this.#control = control;
+  }
+
+  read(address: number, into: Uint8Array): boolean {
+    if (address + into.length > this.#ram.length) return false;
+    into.set(this.#ram.subarray(address, address + into.length));
+    return true;
+  }
+
+  write(address: number, from: Uint8Array): boolean {
+    if (address + from.length > this.#ram.length) return false;
+    this.#ram.set(from, address);
+    let codeChanged = false;
+    for (let at = address; at < address + from.length; ) {
+      const bytes = Math.min(4096 - (at % 4096), address + from.length - at);
+      codeChanged = this.#pages.written(at, bytes) || codeChanged;
+      at += bytes;
+    }
+    for (let lp = 0; codeChanged && lp < this.#control.layout.lpCount; lp++) {
+      this.#control.signal(lp, Pending.CodeChanged);
+    }
+    return true;
+  }
+}
+
+/** The memory map as firmware interfaces hand it out: 64-bit start and size, 32-bit type. */
+function memoryMapFile(ramBytes: number): Uint8Array {
+  const entryBytes = 20;
+  const map = memoryMap(ramBytes);
+  const view = new DataView(new ArrayBuffer(map.length * entryBytes));
+  map.forEach(({ start, end, type }, index) => {
+    const at = index * entryBytes;
+    view.setBigUint64(at, BigInt(start), true);
+    view.setBigUint64(at + 8, BigInt(end - start), true);
+    view.setUint32(at + 16, type, true);
+  });
+  return new Uint8Array(view.buffer);
+}

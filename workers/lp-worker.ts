@@ -1,0 +1,5 @@
+/** Entry point of an LP's thread. */
+import { startLpService } from "../src/machine/drivers/lp-service.ts";
+import { EventLog } from "../src/trace/event-log.ts";
+
+startLpService((file) => new EventLog(file));
