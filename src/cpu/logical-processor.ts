@@ -34,7 +34,7 @@ import type {
 import { cr0Bit, eferBit, flagBit, flagsDefined, rightsBit } from "./register-bits.ts";
 import { noIntercepts, noSecondStage } from "./root-operation.ts";
 import { deriveSegment, isProtectedMode, segmentLinear } from "./segment-registers.ts";
-import { generalProtection } from "./trap.ts";
+import { type Fault, generalProtection } from "./trap.ts";
 
 export interface LogicalProcessorOptions {
   readonly memory: WebAssembly.Memory;
@@ -79,6 +79,7 @@ export const Blocking = { sti: 1, movSs: 2, nmi: 8 } as const;
  */
 export abstract class LogicalProcessor {
   readonly index: number;
+  readonly layout: MemoryLayout;
   readonly state: LpState;
   readonly core: CorePort;
   readonly physical: PhysicalAccess;
@@ -125,6 +126,7 @@ export abstract class LogicalProcessor {
   constructor(options: LogicalProcessorOptions, createCore: (host: CoreHost) => CorePort) {
     const { memory, layout, model, bus, clock } = options;
     this.index = options.index;
+    this.layout = layout;
     this.bus = bus;
     this.fabric = options.fabric;
     this.clock = clock;
@@ -198,6 +200,8 @@ export abstract class LogicalProcessor {
    * Never throws for what the guest does, but `vmExitTaken` passes.
    */
   abstract deliver(event: DeliveredEvent): void;
+  /** Delivers an exception of the instruction at RIP: the way of a fault that was not thrown out of an instruction. */
+  abstract deliverFault(fault: Fault): void;
   protected abstract execute(record: number): number;
   protected abstract raise(exception: number): never;
 

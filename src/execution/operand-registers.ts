@@ -2,14 +2,22 @@ import { Register } from "iced-x86";
 import { lpOffset } from "./lp-window.ts";
 
 /** Kinds of registers that operands name. */
-export type RegisterKind = "general" | "segment" | "control" | "debug" | "vector" | "x87" | "other";
+export type RegisterKind =
+  | "general"
+  | "segment"
+  | "control"
+  | "debug"
+  | "vector"
+  | "x87"
+  | "mmx"
+  | "other";
 
 export interface OperandRegister {
   readonly kind: RegisterKind;
   /** Bytes of a general register; 16 of a vector register; 0 otherwise. */
   readonly size: number;
   /**
-   * Offset in the LP window of the register's value. For segment, control, debug and x87 registers, which generated code never
+   * Offset in the LP window of the register's value. For segment, control, debug, x87 and MMX registers, which generated code never
    * touches, it only carries the number: `gpr + 8 * number`.
    */
   readonly offset: number;
@@ -62,6 +70,10 @@ numbered(
 numbered(
   "x87",
   sixteen.slice(0, 8).map((n) => `ST${n}`),
+);
+numbered(
+  "mmx",
+  sixteen.slice(0, 8).map((n) => `MM${n}`),
 );
 for (const n of sixteen) {
   table.set(Register[`XMM${n}` as keyof typeof Register], {

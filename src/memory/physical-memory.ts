@@ -21,11 +21,17 @@ export interface MemoryLayout {
   /** Machine-wide control words (see `machine`). */
   readonly control: number;
   readonly controlBytes: number;
+  /** `lockStripes` words, see `lockOf`. */
+  readonly locks: number;
   readonly windows: number;
   readonly windowBytes: number;
   readonly lpCount: number;
   readonly totalBytes: number;
 }
+
+/** Locks for operations that no single atomic access can do; each has a cache line of its own. */
+export const lockStripes = 64;
+const lockStride = 64;
 
 const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
 
@@ -36,8 +42,12 @@ export function layOutMemory(ramBytes: number, lpCount: number, windowBytes: num
   );
   assert(lpCount >= 1 && lpCount <= lpCountMax, "LP count out of range");
   const pageInformation = roundUp(ramBytes, wasmPageBytes);
-  const control = roundUp(pageInformation + (ramBytes / pageBytes) * pageInformationBytes, wasmPageBytes);
-  const windows = control + controlBytes;
+  const control = roundUp(
+    pageInformation + (ramBytes / pageBytes) * pageInformationBytes,
+    wasmPageBytes,
+  );
+  const locks = control + controlBytes;
+  const windows = locks + lockStripes * lockStride;
   const totalBytes = roundUp(windows + lpCount * windowBytes, wasmPageBytes);
   assert(totalBytes <= 2 ** 32, "machine does not fit the shared memory");
   return {
@@ -45,11 +55,17 @@ export function layOutMemory(ramBytes: number, lpCount: number, windowBytes: num
     pageInformation,
     control,
     controlBytes,
+    locks,
     windows,
     windowBytes,
     lpCount,
     totalBytes,
   };
+}
+
+/** Address of the lock word that guards a physical address: 0 = free. Shared by all addresses of the same stripe. */
+export function lockOf(layout: MemoryLayout, physical: number): number {
+  return layout.locks + (Math.floor(physical / lockStride) % lockStripes) * lockStride;
 }
 
 export function windowBase(layout: MemoryLayout, lp: number): number {

@@ -22,9 +22,6 @@ function rdmsr(lp: LogicalProcessor, insn: InstructionView): number {
   return Outcome.Next;
 }
 
-/** Registers that may bring a timer's expiry nearer: TSC, TSC_ADJUST, TSC_DEADLINE, and the timer of the x2APIC. */
-const timerRegisters = [timeStampCounter, 0x3b, 0x6e0, 0x832, 0x838, 0x83e];
-
 /** WRMSR—Write to Model Specific Register. */
 function wrmsr(lp: LogicalProcessor, insn: InstructionView): number {
   lp.requirePrivilege0();
@@ -35,7 +32,7 @@ function wrmsr(lp: LogicalProcessor, insn: InstructionView): number {
   if (!lp.msrs.write(address, readEdxEax(lp.state))) {
     throw generalProtection();
   }
-  return timerRegisters.includes(address) ? Outcome.NextAndLeave : Outcome.Next;
+  return Outcome.Next;
 }
 
 export const msrInstructions: InstructionTable = { Rdmsr: rdmsr, Wrmsr: wrmsr };

@@ -300,13 +300,14 @@ function withDenormal(
     : { ...result, flags: result.flags | flag };
 }
 
-export function add(a: Extended, b: Extended, context: FpContext): FpResult<Extended> {
+/** @param widened flags of an operand that came out of a narrower format; so for the other operations */
+export function add(a: Extended, b: Extended, context: FpContext, widened = 0): FpResult<Extended> {
   const decided = special(a, b);
   if (decided !== undefined) {
     return decided;
   }
   const [kindA, kindB] = [classify(a), classify(b)];
-  const flags = denormalFlag(a, b);
+  const flags = denormalFlag(a, b) | widened;
   if (kindA === "infinity" || kindB === "infinity") {
     if (kindA === kindB && isNegative(a) !== isNegative(b)) {
       return invalid;
@@ -342,8 +343,13 @@ function zeroSum(negativeA: boolean, negativeB: boolean, rounding: Rounding): Ex
   return negative ? negate(zero) : zero;
 }
 
-export function subtract(a: Extended, b: Extended, context: FpContext): FpResult<Extended> {
-  return special(a, b) ?? add(a, negate(b), context);
+export function subtract(
+  a: Extended,
+  b: Extended,
+  context: FpContext,
+  widened = 0,
+): FpResult<Extended> {
+  return special(a, b) ?? add(a, negate(b), context, widened);
 }
 
 function signed(negative: boolean, value: Extended): Extended {
@@ -352,14 +358,19 @@ function signed(negative: boolean, value: Extended): Extended {
 
 const infinity: Extended = { signExponent: exponentMax, significand: integerBit };
 
-export function multiply(a: Extended, b: Extended, context: FpContext): FpResult<Extended> {
+export function multiply(
+  a: Extended,
+  b: Extended,
+  context: FpContext,
+  widened = 0,
+): FpResult<Extended> {
   const decided = special(a, b);
   if (decided !== undefined) {
     return decided;
   }
   const kinds = [classify(a), classify(b)];
   const negative = isNegative(a) !== isNegative(b);
-  const flags = denormalFlag(a, b);
+  const flags = denormalFlag(a, b) | widened;
   if (kinds.includes("infinity")) {
     return kinds.includes("zero") ? invalid : exact(signed(negative, infinity), flags);
   }
@@ -375,14 +386,19 @@ export function multiply(a: Extended, b: Extended, context: FpContext): FpResult
   return withDenormal(packExtended(product, context), flags, context);
 }
 
-export function divide(a: Extended, b: Extended, context: FpContext): FpResult<Extended> {
+export function divide(
+  a: Extended,
+  b: Extended,
+  context: FpContext,
+  widened = 0,
+): FpResult<Extended> {
   const decided = special(a, b);
   if (decided !== undefined) {
     return decided;
   }
   const [kindA, kindB] = [classify(a), classify(b)];
   const negative = isNegative(a) !== isNegative(b);
-  const flags = denormalFlag(a, b);
+  const flags = denormalFlag(a, b) | widened;
   if (kindA === kindB && (kindA === "zero" || kindA === "infinity")) {
     return invalid;
   }
@@ -397,9 +413,9 @@ export function divide(a: Extended, b: Extended, context: FpContext): FpResult<E
   }
   const [x, y] = [toExact(a), toExact(b)];
   // Enough bits for 64 significant ones and a guard; what is left over only matters as not being zero.
-  const widened = x.significand << 130n;
-  const quotient = widened / y.significand;
-  const sticky = quotient * y.significand === widened ? 0n : 1n;
+  const numerator = x.significand << 130n;
+  const quotient = numerator / y.significand;
+  const sticky = quotient * y.significand === numerator ? 0n : 1n;
   const exponent = x.exponent - y.exponent - 131;
   return withDenormal(
     packExtended({ negative, significand: (quotient << 1n) | sticky, exponent }, context),
@@ -450,8 +466,16 @@ function integerSquareRoot(value: bigint): bigint {
 
 export type Comparison = "greater" | "less" | "equal" | "unordered";
 
-/** @param quiet quiet NaNs are no invalid operation (the FUCOM family) */
-export function compare(a: Extended, b: Extended, quiet: boolean): FpResult<Comparison> {
+/**
+ * @param quiet quiet NaNs are no invalid operation (the FUCOM family)
+ * @param widened flags of an operand that came out of a narrower format
+ */
+export function compare(
+  a: Extended,
+  b: Extended,
+  quiet: boolean,
+  widened = 0,
+): FpResult<Comparison> {
   const kinds = [classify(a), classify(b)];
   if (kinds.includes("unsupported") || kinds.includes("signaling")) {
     return exact("unordered", FpFlag.Invalid);
@@ -460,7 +484,7 @@ export function compare(a: Extended, b: Extended, quiet: boolean): FpResult<Comp
     return exact("unordered", quiet ? 0 : FpFlag.Invalid);
   }
   const [x, y] = [orderKey(a), orderKey(b)];
-  return exact(x > y ? "greater" : x < y ? "less" : "equal", denormalFlag(a, b));
+  return exact(x > y ? "greater" : x < y ? "less" : "equal", denormalFlag(a, b) | widened);
 }
 
 /** An integer that orders numbers as their values. */
@@ -537,7 +561,7 @@ const layout = {
   8: { format: double, fractionBits: 52n, exponentBits: 11n, bias: 1023 },
 } as const;
 
-/** From single (4 bytes) or double (8 bytes) precision; exact. */
+/** From single (4 bytes) or double (8 bytes) precision; exact. The one flag there may be is that of a denormal. */
 export function fromFloat(bits: bigint, size: 4 | 8): FpResult<Extended> {
   const { fractionBits, exponentBits, bias: narrowBias } = layout[size];
   const fraction = bits & ((1n << fractionBits) - 1n);
@@ -546,8 +570,7 @@ export function fromFloat(bits: bigint, size: 4 | 8): FpResult<Extended> {
   const sign = (bits >> (fractionBits + exponentBits)) & 1n ? 0x8000 : 0;
   const wide = fraction << (63n - fractionBits);
   if (exponent === maximum) {
-    const value = { signExponent: sign | exponentMax, significand: integerBit | wide };
-    return classify(value) === "signaling" ? exact(quieted(value), FpFlag.Invalid) : exact(value);
+    return exact({ signExponent: sign | exponentMax, significand: integerBit | wide });
   }
   if (exponent !== 0) {
     return exact({
@@ -563,6 +586,14 @@ export function fromFloat(bits: bigint, size: 4 | 8): FpResult<Extended> {
     { signExponent: sign | (1 - narrowBias + bias - shift), significand: wide << BigInt(shift) },
     FpFlag.Denormal,
   );
+}
+
+/** What loading a single or double into a register gives: a signaling NaN becomes quiet, and is invalid. */
+export function loadFloat(bits: bigint, size: 4 | 8): FpResult<Extended> {
+  const result = fromFloat(bits, size);
+  return classify(result.value) === "signaling"
+    ? exact(quieted(result.value), FpFlag.Invalid)
+    : result;
 }
 
 /** To single or double precision, as bits. With an unmasked overflow or underflow the value is not to be used. */
@@ -608,4 +639,18 @@ export function toFloat(a: Extended, size: 4 | 8, context: FpContext): FpResult<
     flags,
     roundedUp,
   };
+}
+
+/** The constants of FLDPI and its kin to 128 significant bits; `exponent` is the weight of the last one. */
+const constants = {
+  pi: { significand: 0xc90f_daa2_2168_c234_c4c6_628b_80dc_1cd1n, exponent: 1 - 127 },
+  log2e: { significand: 0xb8aa_3b29_5c17_f0bb_be87_fed0_691d_3e88n, exponent: 0 - 127 },
+  log2of10: { significand: 0xd49a_784b_cd1b_8afe_492b_f6ff_4daf_db4cn, exponent: 1 - 127 },
+  log10of2: { significand: 0x9a20_9a84_fbcf_f798_8f89_59ac_0b7c_9178n, exponent: -2 - 127 },
+  ln2: { significand: 0xb172_17f7_d1cf_79ab_c9e3_b398_03f2_f6afn, exponent: -1 - 127 },
+} as const;
+
+/** Rounded to 64 bits whatever the precision control. */
+export function roundConstant(name: keyof typeof constants, context: FpContext): Extended {
+  return packExtended({ negative: false, ...constants[name] }, { ...context, precision: 64 }).value;
 }

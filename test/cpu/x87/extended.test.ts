@@ -8,7 +8,7 @@ import {
   type FpContext,
   FpFlag,
   type FpResult,
-  fromFloat,
+  loadFloat,
   multiply,
   Rounding,
   roundToIntegral,
@@ -119,7 +119,7 @@ describe("extended-precision operations against the recorded x87", () => {
     for (const { line, control, b, result, status } of vectors.filter(
       (vector) => vector.operation === name,
     )) {
-      const { value, flags } = fromFloat(BigInt(`0x${b}`), size);
+      const { value, flags } = loadFloat(BigInt(`0x${b}`), size);
       const { masked } = contextOf(control);
       expect(statusOf(flags, false, false, masked), line).toBe(status);
       if ((flags & ~masked) === 0) {

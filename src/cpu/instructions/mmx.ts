@@ -1,0 +1,98 @@
+/**
+ * MMX: the moves of whole registers, and EMMS. The arithmetic of MMX is #UD; its SSE2 counterpart is in the execution core.
+ */
+import { Outcome } from "../../execution/core-host.ts";
+import { lpOffset } from "../../execution/lp-window.ts";
+import { AccessClass } from "../address-space.ts";
+import type { InstructionView } from "../instruction-view.ts";
+import type {
+  InstructionHandler,
+  InstructionTable,
+  LogicalProcessor,
+} from "../logical-processor.ts";
+import { cr0Bit } from "../register-bits.ts";
+import { deviceNotAvailable, undefinedOpcode } from "../trap.ts";
+import { enterMmx, readMmx, writeMmx } from "../x87/register-stack.ts";
+import { writeRegister } from "./register-operands.ts";
+import { requireNoPendingException } from "./x87.ts";
+
+/** @throws #UD with CR0.EM, #NM with CR0.TS, #MF when an x87 exception is pending */
+function requireMmx(lp: LogicalProcessor): void {
+  const cr0 = lp.state.low("cr0");
+  if ((cr0 & cr0Bit.EM) !== 0) {
+    throw undefinedOpcode();
+  }
+  if ((cr0 & cr0Bit.TS) !== 0) {
+    throw deviceNotAvailable();
+  }
+  requireNoPendingException(lp);
+}
+
+/** MOVD and MOVQ into an MMX register. */
+const load =
+  (size: 4 | 8, from: "general" | "mmx"): InstructionHandler =>
+  (lp, insn) => {
+    requireMmx(lp);
+    const value = readSource(lp, insn, size, from);
+    enterMmx(lp.state);
+    writeMmx(lp.state, insn.destination, value);
+    return Outcome.Next;
+  };
+
+function readSource(
+  lp: LogicalProcessor,
+  insn: InstructionView,
+  size: 4 | 8,
+  from: "general" | "mmx",
+): bigint {
+  if (insn.isMemory) {
+    const linear = lp.effectiveLinear(insn, 0, size, false);
+    return size === 8
+      ? lp.linear.read64(linear, AccessClass.Current)
+      : BigInt(lp.linear.read32(linear, AccessClass.Current));
+  }
+  if (from === "mmx") {
+    return readMmx(lp.state, insn.source);
+  }
+  return size === 8 ? lp.state.gpr(insn.source) : BigInt(lp.state.gpr32(insn.source));
+}
+
+/** MOVD and MOVQ out of an MMX register. */
+const store =
+  (size: 4 | 8, to: "general" | "mmx"): InstructionHandler =>
+  (lp, insn) => {
+    requireMmx(lp);
+    const value = readMmx(lp.state, insn.source);
+    if (insn.isMemory) {
+      const linear = lp.effectiveLinear(insn, 0, size, true);
+      if (size === 8) {
+        lp.linear.write64(linear, value, AccessClass.Current);
+      } else {
+        lp.linear.write32(linear, Number(value & 0xffff_ffffn), AccessClass.Current);
+      }
+    }
+    enterMmx(lp.state);
+    if (!insn.isMemory && to === "mmx") {
+      writeMmx(lp.state, insn.destination, value);
+    } else if (!insn.isMemory) {
+      writeRegister(lp.state, insn.destination, size, value);
+    }
+    return Outcome.Next;
+  };
+
+/** EMMS—Empty MMX Technology State. */
+function emms(lp: LogicalProcessor): number {
+  requireMmx(lp);
+  lp.state.write16(lpOffset.ftw, 0xffff);
+  return Outcome.Next;
+}
+
+export const mmxInstructions: InstructionTable = {
+  Movd_mm_rm32: load(4, "general"),
+  Movq_mm_rm64: load(8, "general"),
+  Movq_mm_mmm64: load(8, "mmx"),
+  Movd_rm32_mm: store(4, "general"),
+  Movq_rm64_mm: store(8, "general"),
+  Movq_mmm64_mm: store(8, "mmx"),
+  Emms: emms,
+};
