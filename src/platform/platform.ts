@@ -16,7 +16,7 @@ import {
 import type { ExitSink } from "./exit-request.ts";
 import { FwCfg } from "./fw-cfg.ts";
 import type { DeviceFabric } from "./interrupt-fabric.ts";
-import { IoApic } from "./ioapic.ts";
+import { IoApic, ioapicPins } from "./ioapic.ts";
 import { KeyboardController } from "./keyboard-controller.ts";
 import { PageRegisters } from "./page-registers.ts";
 import { PciBus } from "./pci.ts";
@@ -102,6 +102,8 @@ export class Platform implements Bus {
   readonly #pit: Pit;
   readonly #serial: Serial;
   readonly #pci: PciBus;
+  /** Levels of the lines, bit n for line n. */
+  #lines = 0;
 
   constructor(options: PlatformOptions) {
     this.#options = options;
@@ -136,7 +138,6 @@ export class Platform implements Bus {
     ];
     this.#timed = [this.#pit, rtc, acpiPm];
     const chips = [this.#pic, this.#pit, this.#serial, this.#pci, rtc, acpiPm, ...others];
-    // The I/O APIC and the 8259 pair first: resetting the others moves their lines.
     this.#resettable = [this.#ioapic, ...chips];
     const stateless: PortDevice[] = [
       new DebugExit(exit),
@@ -153,8 +154,11 @@ export class Platform implements Bus {
     }
   }
 
-  /** Power-up state of every device. */
+  /** Power-up state of every device, all lines low. */
   reset(): void {
+    for (let gsi = 0; gsi < ioapicPins; gsi++) {
+      this.setLine(gsi, false);
+    }
     for (const device of this.#resettable) {
       device.reset();
     }
@@ -187,6 +191,11 @@ export class Platform implements Bus {
 
   /** Sets the level of global system interrupt or ISA line `gsi`, 0..23. Line 0 is the timer, on pin 2 of the I/O APIC. */
   setLine(gsi: number, high: boolean): void {
+    const bit = 1 << gsi;
+    if (((this.#lines & bit) !== 0) === high) {
+      return;
+    }
+    this.#lines ^= bit;
     if (gsi < isaLines && gsi !== cascadeLine) {
       this.#pic.setLine(gsi, high);
     }

@@ -6,7 +6,7 @@ import { readTimeField, type TimeField, timeFields, writeTimeField } from "./rtc
 const rtcPort = { index: 0x70, data: 0x71 } as const;
 
 /** Registers of the clock; everything else is battery-backed memory. */
-export const RtcRegister = {
+const register = {
   A: 0x0a,
   B: 0x0b,
   C: 0x0c,
@@ -16,7 +16,7 @@ export const RtcRegister = {
   alarmHour: 5,
 } as const;
 const registerA = { updating: 0x80, rateMask: 0x0f, writable: 0x7f, default: 0x26 } as const;
-export const registerB = {
+const registerB = {
   set: 0x80,
   periodic: 0x40,
   alarm: 0x20,
@@ -141,17 +141,17 @@ export class Rtc implements PortDevice, TimedDevice {
       return readTimeField(field, this.#time(), this.#b);
     }
     switch (index) {
-      case RtcRegister.A:
+      case register.A:
         return this.#a | (this.#isUpdating() ? registerA.updating : 0);
-      case RtcRegister.B:
+      case register.B:
         return this.#b;
-      case RtcRegister.C: {
+      case register.C: {
         const flags = this.#c;
         this.#c = 0;
         this.#updateLine();
         return flags;
       }
-      case RtcRegister.D:
+      case register.D:
         return ramIsValid;
       default:
         return this.#cells[index] ?? 0;
@@ -165,15 +165,15 @@ export class Rtc implements PortDevice, TimedDevice {
       return;
     }
     switch (index) {
-      case RtcRegister.A:
+      case register.A:
         this.#a = value & registerA.writable;
         this.#seenPeriod = this.#period > 0 ? Math.floor(this.#tick() / this.#period) : 0;
         break;
-      case RtcRegister.B:
+      case register.B:
         this.#writeB(value);
         break;
-      case RtcRegister.C:
-      case RtcRegister.D:
+      case register.C:
+      case register.D:
         break;
       default:
         this.#cells[index] = value;
@@ -273,7 +273,7 @@ export class Rtc implements PortDevice, TimedDevice {
 }
 
 const alarmCells = [
-  [RtcRegister.alarmSecond, "second"],
-  [RtcRegister.alarmMinute, "minute"],
-  [RtcRegister.alarmHour, "hour"],
+  [register.alarmSecond, "second"],
+  [register.alarmMinute, "minute"],
+  [register.alarmHour, "hour"],
 ] as const;

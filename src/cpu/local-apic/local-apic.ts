@@ -350,9 +350,10 @@ export class LocalApic {
 
   /** "Local APIC State After It Has Been Software Disabled": every LVT entry is masked and stays so. */
   #writeSpuriousVector(value: number): void {
+    // What expired before this write still counts.
+    this.poll(this.#options.clock.now());
     this.#page.write(ApicRegister.SpuriousVector, value);
     if (!this.#softwareEnabled) {
-      this.poll(this.#options.clock.now());
       for (const entry of lvtRegisters) {
         this.#page.write(entry, this.#page.read(entry) | lvt.masked);
       }
