@@ -1,7 +1,7 @@
-import { lpOffset } from "../execution/lp-window.ts";
+import { largePageRegions, lpOffset, walkFlag } from "../execution/lp-window.ts";
 import { addressSpaceIdMax, contextMode, contextModeBits, type Tlb } from "../execution/tlb.ts";
 import type { LpState } from "./lp-state.ts";
-import { type PageWalker, Request } from "./paging.ts";
+import { type PageWalker, PagingMode, Request } from "./paging.ts";
 import { cr0Bit, cr4Bit, flagBit } from "./register-bits.ts";
 
 /** Whose rights an access made by TypeScript has. */
@@ -20,7 +20,6 @@ const vmIndexMax = 511;
 const pcidShift = 7;
 const vmShift = 19;
 const noKey = -1;
-const largeRegions = 2048;
 
 /**
  * Which TLB entries are in force.
@@ -45,8 +44,8 @@ export class AddressSpace {
   #vm = 0;
   #id = 0;
   #dataBreakpoints = false;
-  /** By 2 MiB region (hashed): log2 of the largest page whose parts may be in the TLB, 0 when only 4 KiB pages. */
-  readonly #largePages = new Uint8Array(largeRegions);
+  /** Address of the window's `largePages`. */
+  readonly #largePages: number;
   #giantPages = false;
 
   // By access class: context for the TLB, request bits for the walker.
@@ -61,6 +60,7 @@ export class AddressSpace {
     this.#state = state;
     this.#walker = walker;
     this.#tlb = tlb;
+    this.#largePages = state.base + lpOffset.largePages;
   }
 
   /** CR0, CR3, CR4, EFER or the VM may have changed. Nothing is invalidated. */
@@ -89,6 +89,19 @@ export class AddressSpace {
     this.requests[AccessClass.Current] = user ? Request.user : supervisorRequest;
     this.requests[AccessClass.Supervisor] = supervisorRequest;
     state.write32(lpOffset.tlbContext, current);
+    state.write32(lpOffset.walkFlags, this.#walkFlags(user, open));
+  }
+  /** What the generated page walk may do by itself. */
+  #walkFlags(user: boolean, open: boolean): number {
+    const walker = this.#walker;
+    if (this.slow || walker.mode !== PagingMode.fourLevel || walker.secondStage.enabled) {
+      return 0;
+    }
+    if (user) {
+      return walkFlag.enabled | walkFlag.user;
+    }
+    const data = walker.smap && !open ? walkFlag.dataRefusesUser : 0;
+    return walkFlag.enabled | data | (walker.smep ? walkFlag.fetchRefusesUser : 0);
   }
 
   watchData(on: boolean): void {
@@ -114,7 +127,7 @@ export class AddressSpace {
 
   /** INVLPG: the page, whatever its size, in every address space. Halves of the linear address. */
   invalidatePage(low: number, high: number): void {
-    const pageBits = this.#largePages[this.#largeRegion(low)] ?? 0;
+    const pageBits = this.#state.u8[this.#largeRegion(low)] ?? 0;
     if (this.#giantPages) {
       this.invalidateAll();
     } else if (pageBits !== 0) {
@@ -178,17 +191,19 @@ export class AddressSpace {
   noteLargePage(low: number, pageBits: number): void {
     if (pageBits === 30) {
       this.#giantPages = true;
-    } else {
-      this.#largePages[this.#largeRegion(low)] = pageBits;
-      this.#largePages[this.#largeRegion(low) ^ 1] = Math.max(
-        this.#largePages[this.#largeRegion(low) ^ 1] ?? 0,
-        pageBits === 22 ? 22 : 0,
-      );
+      return;
+    }
+    const { u8 } = this.#state;
+    const region = this.#largeRegion(low);
+    u8[region] = Math.max(u8[region] ?? 0, pageBits);
+    if (pageBits === 22) {
+      u8[this.#largeRegion(low ^ 0x20_0000)] = pageBits;
     }
   }
 
+  /** Address of what is known of the 2 MiB region of a linear address: log2 of the largest page met there, 0 when none. */
   #largeRegion(low: number): number {
-    return (low >>> 21) & (largeRegions - 1);
+    return this.#largePages + ((low >>> 21) & (largePageRegions - 1));
   }
 
   #pcid(): number {
@@ -248,7 +263,7 @@ export class AddressSpace {
   /** Ids have run out. */
   #flush(): void {
     this.#tlb.flushAll();
-    this.#largePages.fill(0);
+    this.#state.u8.fill(0, this.#largePages, this.#largePages + largePageRegions);
     this.#giantPages = false;
     this.#live = 0;
     this.#nextId = 1;

@@ -4,14 +4,21 @@ import type { Tlb } from "../execution/tlb.ts";
 /** What the cpu room uses of the execution core. `ExecutionCore` has this shape; a scripted instruction source may too. */
 export interface CorePort {
   readonly tlb: Tlb;
+  /** Drops decoded code that another LP or a device has written to. */
+  readonly cache: { dropChanged(): void };
   /** Instructions retired since reset. */
   readonly retired: number;
   /** Runs at most `budget` instructions. Traps of the host pass through. */
   run(budget: number): RunExit;
-  /** After a trap: accounts for the instruction that did not retire and puts its address into RIP. */
+  /**
+   * After a trap: accounts for the instruction that did not retire and puts its address into RIP. A second call does nothing,
+   * so that who replaces the processor's state in the middle of an instruction (VM exit) calls it first.
+   */
   trapped(): void;
   /** CS, SS.B, CR0.PE, EFER.LMA, CPL or the address space has changed. */
   codeContextChanged(): void;
   /** A page that holds decoded code is written to. */
   codeWritten(physical: number, size: number): void;
+  /** Another LP is about to decode code: stores are to ask again. */
+  dropWritePermission(): void;
 }

@@ -1,6 +1,6 @@
 import { AccessKind } from "../execution/core-host.ts";
 import { prefixBit, recordOffset } from "../execution/instruction-record.ts";
-import { lpOffset, Segment } from "../execution/lp-window.ts";
+import { lpOffset, Pending, Segment } from "../execution/lp-window.ts";
 import { type Tlb, TlbAccess } from "../execution/tlb.ts";
 import { AccessClass, type AddressSpace } from "./address-space.ts";
 import type { Breakpoints } from "./breakpoints.ts";
@@ -34,8 +34,8 @@ export class LinearMemory {
   #secondPhysical = 0;
   #secondBytes = 0;
 
-  /** A page of decoded code that a locked operation wrote to in place; to be announced once more when it is done. */
-  lockedCodeWrite = -1;
+  /** Where a locked operation wrote to a page of decoded code in place; to be announced once more when it is done. */
+  #lockedCodeWrite = -1;
 
   constructor(
     state: LpState,
@@ -79,8 +79,17 @@ export class LinearMemory {
     }
     // A locked operation must happen in place.
     this.#physical.announceWrite(physical, size);
-    this.lockedCodeWrite = physical;
+    this.#lockedCodeWrite = physical;
+    Atomics.or(this.#state.i32, (this.#state.base + lpOffset.pending) >>> 2, Pending.Events);
     return physical;
+  }
+
+  /** Between instructions: code that others decoded while a locked operation was changing it is to be read anew. */
+  announceLockedWrite(): void {
+    if (this.#lockedCodeWrite >= 0) {
+      this.#physical.announceWrite(this.#lockedCodeWrite, 8);
+      this.#lockedCodeWrite = -1;
+    }
   }
 
   commit(): void {

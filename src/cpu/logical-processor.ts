@@ -115,6 +115,8 @@ export abstract class LogicalProcessor {
   resumeIsNew = false;
   /** RFLAGS.TF as single-stepping of the instruction in progress sees it. */
   stepAfter = false;
+  /** Clock value at which MWAIT gives up. */
+  mwaitUntil = 0;
   /** The instruction in progress is an IRET that has unblocked NMIs. */
   nmiUnblockedByIret = false;
 
@@ -196,10 +198,19 @@ export abstract class LogicalProcessor {
   abstract wakeDeadline(): number | undefined;
   /**
    * Delivers an event through the IDT (or as a VM exit), with whatever follows from faults on the way: double fault, shutdown.
-   * RIP is that of the instruction that raised the event; software events (types 4, 5, 6) return behind it.
+   * RIP is that of the instruction that raised the event; software events (types 4, 5, 6) return behind it. CR2, DR6 and
+   * RFLAGS.RF are not touched for the event itself: an injected one leaves them as they are.
    * Never throws for what the guest does, but `vmExitTaken` passes.
    */
   abstract deliver(event: DeliveredEvent): void;
+  /**
+   * #DB, together with the debug exceptions pending.
+   * @param bits of DR6
+   * @param type 3, or 5 for INT1 with its length
+   */
+  abstract deliverDebug(bits: number, type: 3 | 5, instructionLength: number): void;
+  /** Empties the mailbox into the local APIC: what a driver calls to make room in it, at any moment. */
+  abstract takeMail(): void;
   /** Delivers an exception of the instruction at RIP: the way of a fault that was not thrown out of an instruction. */
   abstract deliverFault(fault: Fault): void;
   protected abstract execute(record: number): number;
@@ -281,8 +292,7 @@ export abstract class LogicalProcessor {
   /** After an instruction has loaded RFLAGS: leaves the core when an event may now be due, or single-stepping begins. */
   requestEventsAfterFlags(): void {
     const flags = this.state.read32(lpOffset.systemFlags);
-    const wanted = (flags & (flagBit.TF | flagBit.RF)) !== 0 || this.eventsHeldBack;
-    if (wanted) {
+    if ((flags & (flagBit.TF | flagBit.RF)) !== 0 || this.eventsHeldBack) {
       this.requestEvents();
     }
   }
@@ -313,6 +323,15 @@ export abstract class LogicalProcessor {
       this.requestEvents();
     }
   }
+  get initPending(): boolean {
+    return this.state.read32(privateOffset.initPending) !== 0;
+  }
+  set initPending(pending: boolean) {
+    this.state.write32(privateOffset.initPending, pending ? 1 : 0);
+    if (pending) {
+      this.requestEvents();
+    }
+  }
   /** DR6 bits of debug exceptions that wait for the next boundary. */
   get pendingDebug(): number {
     return this.state.read32(privateOffset.pendingDebug);
@@ -328,7 +347,8 @@ export abstract class LogicalProcessor {
 
   /**
    * Recomputes everything that is derived from control registers, EFER, RFLAGS, segment registers and debug registers, after
-   * a wholesale change (mode switch, VM entry, VM exit). CPL becomes that of SS. Nothing is invalidated in the TLB.
+   * a wholesale change (mode switch, VM entry, VM exit). CPL becomes that of SS. Nothing is invalidated in the TLB. The event
+   * window is asked for when something in this state, or an event held back so far, wants it.
    */
   loadControlState(): void {
     const { state } = this;
@@ -343,7 +363,7 @@ export abstract class LogicalProcessor {
     this.addressSpace.watchData(this.breakpoints.data);
     this.addressSpace.changed();
     this.core.codeContextChanged();
-    this.requestEvents();
+    this.#requestStepping();
   }
   /** CPL, CS or SS has changed. */
   codeSegmentChanged(): void {
@@ -354,7 +374,17 @@ export abstract class LogicalProcessor {
   debugRegistersChanged(): void {
     this.breakpoints.configure();
     this.addressSpace.watchData(this.breakpoints.data);
-    this.requestEvents();
+    this.#requestStepping();
+  }
+  /** Leaves the core when what follows must go instruction by instruction, or an event may now be due. */
+  #requestStepping(): void {
+    const { state } = this;
+    const shadowed = (state.interruptibility & (Blocking.sti | Blocking.movSs)) !== 0;
+    if (shadowed || this.breakpoints.any || this.intercepts.stepping) {
+      this.requestEvents();
+    } else {
+      this.requestEventsAfterFlags();
+    }
   }
   /** IA32_APIC_BASE was written. */
   apicBaseChanged(): void {

@@ -71,6 +71,9 @@ export class PageWalker {
       (this.#pageSizeExtension ? 64 : 0)
     );
   }
+  get smep(): boolean {
+    return this.#smep;
+  }
   get smap(): boolean {
     return this.#smap;
   }
@@ -122,6 +125,8 @@ export class PageWalker {
     const top = this.mode === PagingMode.pae ? 0x7fff_ffff : 0x000f_ffff;
     const beyond = top & ~(2 ** (this.#physicalBits - 32) - 1);
     this.#reservedHigh = this.#noExecute ? beyond : beyond | noExecute;
+    this.#state.write32(lpOffset.walkReserved, 0);
+    this.#state.write32(lpOffset.walkReserved + 4, this.#reservedHigh);
   }
 
   /**

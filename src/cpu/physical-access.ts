@@ -1,4 +1,5 @@
 import type { CodePages } from "../execution/code-pages.ts";
+import { lpOffset } from "../execution/lp-window.ts";
 import type { LocalApic } from "./local-apic/local-apic.ts";
 import type { LpState } from "./lp-state.ts";
 import type { Bus } from "./ports.ts";
@@ -23,8 +24,7 @@ export class PhysicalAccess {
   readonly #ramBytes: number;
   readonly #codePages: CodePages;
   readonly #codeWritten: (physical: number, size: number) => void;
-  /** Physical address of the page that is the local APIC, or -1 when there is none (disabled, x2APIC mode). */
-  apicPage = -1;
+  #apicPage = -1;
 
   constructor(
     state: LpState,
@@ -42,12 +42,21 @@ export class PhysicalAccess {
     this.#codeWritten = codeWritten;
   }
 
+  /** Physical address of the page that is the local APIC, or -1 when there is none (disabled, x2APIC mode). */
+  get apicPage(): number {
+    return this.#apicPage;
+  }
+  set apicPage(address: number) {
+    this.#apicPage = address;
+    this.#state.write32(lpOffset.apicFrame, address < 0 ? 0xffff_ffff : address / 4096);
+  }
+
   isRam(physical: number): boolean {
     return physical < this.#ramBytes;
   }
   /** RAM that a linear access reaches: the APIC page hides what lies under it. */
   isPlain(physical: number): boolean {
-    return physical < this.#ramBytes && (physical & -4096) >>> 0 !== this.apicPage;
+    return physical < this.#ramBytes && (physical & -4096) >>> 0 !== this.#apicPage;
   }
   /** The page of a RAM address holds decoded code, so that a store to it must be announced. */
   holdsCode(physical: number): boolean {
@@ -124,8 +133,8 @@ export class PhysicalAccess {
     }
   }
   #apicOffset(physical: number): number {
-    const offset = physical - this.apicPage;
-    return this.apicPage >= 0 && offset >= 0 && offset < 4096 ? offset : -1;
+    const offset = physical - this.#apicPage;
+    return this.#apicPage >= 0 && offset >= 0 && offset < 4096 ? offset : -1;
   }
 
   // RAM or device, as a table walk or a VMX structure access wants.

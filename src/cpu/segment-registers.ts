@@ -77,10 +77,9 @@ export function isProtectedMode(state: LpState): boolean {
   );
 }
 
-/** A selector that is null in a segment register: unusable, and nothing else of it is defined. */
+/** A null selector: the register is unusable. */
 export function setNullSegment(state: LpState, segment: number, selector: number): void {
-  const rights = state.rights(segment) | rightsBit.unusable;
-  setSegment(state, segment, selector, rights, state.limit(segment), state.segmentBase(segment));
+  setSegment(state, segment, selector, rightsBit.unusable, 0, 0n);
 }
 
 /** Real and virtual-8086 mode: selector and base; virtual-8086 mode also fixes limit and rights. */

@@ -124,8 +124,11 @@ export class ExecutionCore {
     this.#u32[at] = single ? mode | codeMode.single : mode & ~codeMode.single;
   }
 
-  /** After a trap: the instruction at `current` did not retire; RIP is put back to it. */
+  /** After a trap: the instruction at `current` did not retire; RIP is put back to it. A second call does nothing. */
   trapped(): void {
+    if (!this.#running) {
+      return;
+    }
     const current = this.#u32[(this.#base + lpOffset.current) >>> 2] ?? 0;
     if (current !== 0) {
       const left = this.#u16[(current + recordOffset.left) >>> 1] ?? 0;
