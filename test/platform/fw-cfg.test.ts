@@ -98,6 +98,9 @@ describe("DMA", () => {
     expect(bench.dma((0x20 << 16) | 8 | 4, 10, 0)).toBe(0);
     expect(bench.dma(2, 20, 256)).toBe(0);
     expect([...bench.ram.subarray(256, 277)]).toEqual([...file.subarray(10, 30), 0]);
+    // The next operation goes on where this one ended.
+    bench.dma(2, 4, 512);
+    expect([...bench.ram.subarray(512, 516)]).toEqual([...file.subarray(30, 34)]);
   });
 
   test("reports an error for a write, and for memory that is not there", () => {

@@ -77,6 +77,7 @@ describe("counter 0 drives the timer interrupt", () => {
   test("mode 4: low for one tick at the end", () => {
     const bench = new Bench();
     bench.load(0, 4, 10);
+    expect(bench.pit.deadline()).toBe(11);
     expect(bench.at(9).irq).toBe(true);
     expect(bench.at(10).irq).toBe(false);
     expect(bench.at(11).irq).toBe(true);

@@ -126,6 +126,13 @@ describe("interrupts", () => {
     expect(bench.rtc.deadline()).toBe(2 * second);
   });
 
+  test("setting the time turns the update interrupt off", () => {
+    const bench = new Bench();
+    bench.write(0x0b, 0x12);
+    bench.write(0x0b, 0x92);
+    expect(bench.read(0x0b)).toBe(0x82);
+  });
+
   test("flags are set without interrupts too", () => {
     const bench = new Bench();
     bench.at(second);
