@@ -9,6 +9,7 @@ import { INPUT_VALUE, type Layout } from "../../test/vectors/vector-format.ts";
 import { Chooser } from "./chooser.ts";
 import type { Form } from "./forms.ts";
 import { LAYOUT, LAYOUTS } from "./layouts.ts";
+import { fillOf } from "./recipe.ts";
 import { type RegisterPlace, registerPlace } from "./registers.ts";
 
 /** An explicit input value, already in the bytes of the file. */
@@ -66,7 +67,7 @@ export class CaseBuilder {
   constructor(form: Form, instruction: Instruction, seed: number, choiceSeed: number) {
     this.form = form;
     this.instruction = instruction;
-    this.fill = form.recipe.runs ? "runs" : "words";
+    this.fill = fillOf(form.recipe);
     this.state = deriveInputState(seed, form.mode, this.fill);
     this.choose = new Chooser(choiceSeed);
     this.addressBits = this.#chooseAddressBits();

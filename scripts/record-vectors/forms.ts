@@ -11,7 +11,7 @@ import {
 } from "iced-x86";
 import type { Mode } from "../../test/vectors/input-state.ts";
 import type { Recipe } from "./recipe.ts";
-import { integerRecipe, sseRecipe } from "./recipe-table.ts";
+import { floatRecipe, integerRecipe, sseRecipe } from "./recipe-table.ts";
 
 /** How a form's r/m operand and prefixes are chosen. */
 export interface Variant {
@@ -247,4 +247,5 @@ export const formsByFile = {
   "integer-64": () => [...allForms(64, integerRecipe), ...invalidForms()],
   "integer-32": () => allForms(32, integerRecipe).map(in32BitMode),
   "sse-64": () => allForms(64, sseRecipe),
+  "float-64": () => allForms(64, floatRecipe),
 };

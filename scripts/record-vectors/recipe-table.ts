@@ -72,6 +72,17 @@ const SSE = table([
   [sse.maskedMove, "Maskmovdqu"],
 ]);
 
+/** Without the reciprocal approximations, which are not the same on every processor. */
+const FLOAT = table([
+  [sse.packedFloat, "Addps Subps Mulps Divps Minps Maxps Sqrtps Cmpps"],
+  [sse.packedFloat, "Addpd Subpd Mulpd Divpd Minpd Maxpd Sqrtpd Cmppd"],
+  [sse.scalarFloat, "Addss Subss Mulss Divss Minss Maxss Sqrtss Cmpss Comiss Ucomiss"],
+  [sse.scalarFloat, "Addsd Subsd Mulsd Divsd Minsd Maxsd Sqrtsd Cmpsd Comisd Ucomisd"],
+  [sse.scalarFloat, "Cvtsi2ss Cvtsi2sd Cvtss2si Cvtsd2si Cvttss2si Cvttsd2si Cvtss2sd Cvtsd2ss"],
+  [sse.scalarFloat, "Cvtps2pd Cvtdq2pd"],
+  [sse.packedFloat, "Cvtpd2ps Cvtdq2ps Cvtpd2dq Cvttpd2dq Cvtps2dq Cvttps2dq"],
+]);
+
 function usesXmm(operands: readonly string[]): boolean {
   return operands.some((kind) => kind.startsWith("xmm"));
 }
@@ -81,7 +92,12 @@ export function integerRecipe(mnemonic: string, operands: readonly string[]): Re
   return usesXmm(operands) ? undefined : INTEGER.get(mnemonic);
 }
 
-/** The recipe of an SSE or SSE2 form; `undefined` if the form is not recorded. */
+/** The recipe of a moving or integer SSE or SSE2 form; `undefined` if the form is not recorded. */
 export function sseRecipe(mnemonic: string, operands: readonly string[]): Recipe | undefined {
   return usesXmm(operands) ? SSE.get(mnemonic) : undefined;
+}
+
+/** The recipe of a floating-point SSE or SSE2 form; `undefined` if the form is not recorded. */
+export function floatRecipe(mnemonic: string, operands: readonly string[]): Recipe | undefined {
+  return usesXmm(operands) ? FLOAT.get(mnemonic) : undefined;
 }

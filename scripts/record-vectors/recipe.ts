@@ -1,3 +1,4 @@
+import type { MemoryFill } from "../../test/vectors/input-state.ts";
 import type { CaseBuilder } from "./case-builder.ts";
 
 /**
@@ -24,6 +25,8 @@ export interface Recipe {
   readonly alignment?: number;
   /** The memory area starts as runs of equal bytes. */
   readonly runs?: boolean;
+  /** Memory area and XMM registers start as floating-point numbers. */
+  readonly floats?: boolean;
   /** Before operands are chosen: registers that the instruction uses without naming them. */
   readonly begin?: (builder: CaseBuilder) => void;
   /** An immediate operand, unsigned; `undefined` leaves it to chance. */
@@ -34,4 +37,9 @@ export interface Recipe {
   readonly memoryTarget?: (builder: CaseBuilder, size: number) => number | undefined;
   /** After all operands are known: input values that depend on them, expected faults. */
   readonly adjust?: (builder: CaseBuilder) => void;
+}
+
+export function fillOf({ runs, floats }: Recipe): MemoryFill {
+  if (floats) return "floats";
+  return runs ? "runs" : "words";
 }

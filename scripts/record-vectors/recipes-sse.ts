@@ -11,6 +11,10 @@ export const unaligned: Recipe = { cases: CASES };
 /** Memory operands must lie on a 16-byte boundary; some do not, and raise #GP. */
 export const aligned: Recipe = { cases: CASES, alignment: 16 };
 
+/** Floating-point arithmetic: elements of any alignment, and vectors that must be aligned. */
+export const scalarFloat: Recipe = { cases: 60, floats: true };
+export const packedFloat: Recipe = { cases: 60, floats: true, alignment: 16 };
+
 function chooseCount(builder: CaseBuilder): bigint {
   return BigInt(
     builder.choose.oneOf([0, 1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 255]),

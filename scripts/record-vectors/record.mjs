@@ -1,6 +1,6 @@
 // Records the instruction vectors in test/vectors on the processor of this machine (x86-64 Linux, gcc):
 //
-//   node scripts/record-vectors/record.mjs [integer-64 | integer-32 | sse-64]
+//   node scripts/record-vectors/record.mjs [integer-64 | integer-32 | sse-64 | float-64]
 //
 // The same processor and the same sources give the same files, byte for byte.
 import { execFileSync } from "node:child_process";

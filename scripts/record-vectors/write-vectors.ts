@@ -11,6 +11,7 @@ import { signedVarint, varint } from "./case-builder.ts";
 import type { Form } from "./forms.ts";
 import { LAYOUTS } from "./layouts.ts";
 import type { RecordableCase } from "./make-case.ts";
+import { fillOf } from "./recipe.ts";
 import { COMPLETED, type Outcome } from "./run-cases.ts";
 import { undefinedFlagsAfterFault } from "./undefined-flags.ts";
 
@@ -134,8 +135,7 @@ function caseBytes({ item, outcome }: RecordedCase): number[] {
 
 function formRecord(form: Form, caseCount: number, byteLength: number): VectorForm {
   const { name, codeName, mnemonic, mode, recipe } = form;
-  const fill = recipe.runs ? "runs" : "words";
-  return { name, code: codeName, mnemonic, mode, fill, caseCount, byteLength };
+  return { name, code: codeName, mnemonic, mode, fill: fillOf(recipe), caseCount, byteLength };
 }
 
 /** The whole file. `cases` come in the order of their seeds, those of a form together. */

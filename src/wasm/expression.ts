@@ -14,6 +14,8 @@ export interface Expression<T extends ValueType = ValueType> {
 }
 export type I32 = Expression<"i32">;
 export type I64 = Expression<"i64">;
+export type F32 = Expression<"f32">;
+export type F64 = Expression<"f64">;
 export type V128 = Expression<"v128">;
 
 function join<T extends ValueType>(
@@ -79,6 +81,7 @@ export const i32 = {
   shrU: binary<"i32", "i32">("i32", 0x76),
   popcnt: unary<"i32", "i32">("i32", 0x69),
   wrap: unary<"i64", "i32">("i32", 0xa7),
+  reinterpret: unary<"f32", "i32">("i32", 0xbc),
   load: load("i32", 0x28),
   load8u: load("i32", 0x2d),
   load8s: load("i32", 0x2c),
@@ -124,6 +127,9 @@ export const i64 = {
   extend8: unary<"i64", "i64">("i64", 0xc2),
   extend16: unary<"i64", "i64">("i64", 0xc3),
   extend32: unary<"i64", "i64">("i64", 0xc4),
+  reinterpret: unary<"f64", "i64">("i64", 0xbd),
+  /** Towards zero; NaN gives 0, what does not fit the nearest limit. */
+  truncateSaturated: unary<"f64", "i64">("i64", 0xfc, 0x06),
   load: load("i64", 0x29),
   load8s: load("i64", 0x30),
   load8u: load("i64", 0x31),
@@ -131,6 +137,28 @@ export const i64 = {
   load32s: load("i64", 0x34),
   load32u: load("i64", 0x35),
   atomicLoad: atomicLoad("i64", 0x11, 3),
+} as const;
+
+export const f32 = {
+  eq: binary<"f32", "i32">("i32", 0x5b),
+  convertI64: unary<"i64", "f32">("f32", 0xb4),
+  demote: unary<"f64", "f32">("f32", 0xb6),
+  reinterpret: unary<"i32", "f32">("f32", 0xbe),
+} as const;
+
+export const f64 = {
+  const: (value: number): F64 => {
+    const bytes = new Uint8Array(new Float64Array([value]).buffer);
+    return { type: "f64", code: [0x44, ...bytes] };
+  },
+  eq: binary<"f64", "i32">("i32", 0x61),
+  ne: binary<"f64", "i32">("i32", 0x62),
+  lt: binary<"f64", "i32">("i32", 0x63),
+  /** To the nearest integer, ties to even. */
+  nearest: unary<"f64", "f64">("f64", 0x9e),
+  convertI64: unary<"i64", "f64">("f64", 0xb9),
+  promote: unary<"f32", "f64">("f64", 0xbb),
+  reinterpret: unary<"i64", "f64">("f64", 0xbf),
 } as const;
 
 /** SIMD: opcodes behind the 0xfd prefix. */

@@ -37,7 +37,7 @@ function failuresOf(name: VectorFileName): string[] {
   return [...failures.values()];
 }
 
-describe.each(["integer-64", "integer-32", "sse-64"] as const)("%s", (name) => {
+describe.each(["integer-64", "integer-32", "sse-64", "float-64"] as const)("%s", (name) => {
   test("every recorded case has the recorded outcome", () => {
     expect(failuresOf(name)).toEqual([]);
   });

@@ -21,8 +21,11 @@ export const FIXED_FLAGS = 0x202n;
 
 export type Mode = 32 | 64;
 
-/** How the memory area starts out: independent words, or runs of one byte value broken by another. */
-export type MemoryFill = "words" | "runs";
+/**
+ * How the memory area starts out: independent words, runs of one byte value broken by another, or floating-point numbers of
+ * either width (the XMM registers then as well).
+ */
+export type MemoryFill = "words" | "runs" | "floats";
 
 /** Registers, flags and memory operand area of one case; the recorder changes them in place. */
 export interface MachineState {
@@ -103,6 +106,71 @@ function runBytes(length: number, random: Random): Uint8Array {
   return Uint8Array.from({ length }, () => (random() % 12 === 0 ? other : usual));
 }
 
+const SINGLES = [
+  0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x3f000000, 0x40200000, 0x7f800000, 0xff800000,
+  0x7fc00000, 0xffc12345, 0x7f800001, 0xffa54321, 0x00000001, 0x807fffff, 0x00800000, 0x7f7fffff,
+  0x4effffff, 0x4f000000, 0xcf000000, 0xcf000001, 0x5f000000, 0xdf000000, 0x4b000001, 0x33800000,
+] as const;
+/** Upper and lower halves. */
+const DOUBLES = [
+  [0x00000000, 0],
+  [0x80000000, 0],
+  [0x3ff00000, 0],
+  [0xbff80000, 0],
+  [0x3fe00000, 0],
+  [0x40040000, 0],
+  [0x7ff00000, 0],
+  [0xfff00000, 0],
+  [0x7ff80000, 0],
+  [0xfff81234, 0x56789abc],
+  [0x7ff00000, 1],
+  [0xfff54321, 0xdeadbeef],
+  [0x00000000, 1],
+  [0x800fffff, 0xffffffff],
+  [0x00100000, 0],
+  [0x7fefffff, 0xffffffff],
+  [0x41dfffff, 0xffc00000],
+  [0x41dfffff, 0xffe00000],
+  [0x41e00000, 0],
+  [0xc1e00000, 0],
+  [0xc1e00000, 0x00200000],
+  [0x43e00000, 0],
+  [0xc3e00000, 0],
+  [0xc3e00000, 1],
+  [0x47efffff, 0xe0000000],
+  [0x47efffff, 0xf0000000],
+  [0x36a00000, 0],
+  [0x380fffff, 0xffffffff],
+] as const;
+
+/** One single or double: an edge value, or any sign and fraction with an exponent near that of 1. */
+function writeFloatWord(view: DataView, offset: number, random: Random): void {
+  const kind = random() % 4;
+  if (kind === 0) {
+    const [high, low] = DOUBLES[random() % DOUBLES.length] ?? [0, 0];
+    view.setUint32(offset, low, true);
+    view.setUint32(offset + 4, high, true);
+  } else if (kind === 1) {
+    const exponent = 0x3ff - 40 + (random() % 110);
+    view.setUint32(offset, random(), true);
+    view.setUint32(offset + 4, ((random() & 0x800fffff) | (exponent << 20)) >>> 0, true);
+  } else {
+    for (let i = 0; i < 8; i += 4) {
+      const exponent = 0x7f - 30 + (random() % 70);
+      const single =
+        kind === 2 ? pick(SINGLES, random) : (random() & 0x807fffff) | (exponent << 23);
+      view.setUint32(offset + i, single >>> 0, true);
+    }
+  }
+}
+
+function floatBytes(length: number, random: Random): Uint8Array {
+  const bytes = new Uint8Array(length);
+  const view = new DataView(bytes.buffer);
+  for (let offset = 0; offset < length; offset += 8) writeFloatWord(view, offset, random);
+  return bytes;
+}
+
 /** The state before any explicit value of the case is applied. In 32-bit mode registers are 32 bits and eight. */
 export function deriveInputState(seed: number, mode: Mode, fill: MemoryFill): MachineState {
   const random = createRandom(seed);
@@ -112,7 +180,10 @@ export function deriveInputState(seed: number, mode: Mode, fill: MemoryFill): Ma
     if (mode === 64) return registers.getBigUint64(i * 8, true);
     return i < 8 ? BigInt(registers.getUint32(i * 8, true)) : 0n;
   });
-  const xmm = wordBytes(XMM_BYTES, random);
-  const memory = fill === "runs" ? runBytes(MEMORY_BYTES, random) : wordBytes(MEMORY_BYTES, random);
+  const xmm = (fill === "floats" ? floatBytes : wordBytes)(XMM_BYTES, random);
+  const memory = { words: wordBytes, runs: runBytes, floats: floatBytes }[fill](
+    MEMORY_BYTES,
+    random,
+  );
   return { gpr, rflags: FIXED_FLAGS | flags, xmm, memory };
 }

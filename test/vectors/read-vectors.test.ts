@@ -6,6 +6,7 @@ const FILES: readonly { name: VectorFileName; forms: number; cases: number }[] =
   { name: "integer-64", forms: 1360, cases: 50_000 },
   { name: "integer-32", forms: 1020, cases: 16_000 },
   { name: "sse-64", forms: 225, cases: 9_000 },
+  { name: "float-64", forms: 116, cases: 6_900 },
 ];
 
 /** Forms without a visible effect and encodings that are always invalid need few cases; 32-bit mode repeats the rest. */

@@ -14,8 +14,11 @@ import {
 
 export type { FaultName, VectorForm, VectorHeader } from "./vector-format.ts";
 
-/** Integer instructions in 64-bit mode, in 32-bit mode, and SSE/SSE2 moves and integer operations in 64-bit mode. */
-export type VectorFileName = "integer-64" | "integer-32" | "sse-64";
+/**
+ * Integer instructions in 64-bit mode, in 32-bit mode; SSE/SSE2 moves and integer operations, and floating-point arithmetic, in
+ * 64-bit mode with MXCSR at its power-up value.
+ */
+export type VectorFileName = "integer-64" | "integer-32" | "sse-64" | "float-64";
 
 /** Registers, flags and memory area before or after a case. */
 export interface VectorState {

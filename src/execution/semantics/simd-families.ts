@@ -1,5 +1,6 @@
 import type { Semantics } from "./arithmetic.ts";
-import type { Family, Role } from "./family.ts";
+import { type Family, hotSizes, type Role } from "./family.ts";
+import * as float from "./simd-float.ts";
 import * as integer from "./simd-integer.ts";
 import * as moves from "./simd-moves.ts";
 
@@ -133,4 +134,65 @@ const integerVectorFamilies: readonly Family[] = [
   simd("Pslldq", ["xi"], integer.shiftBytes(0x71)),
 ];
 
-export const simdFamilies: readonly Family[] = [...moveFamilies, ...integerVectorFamilies];
+/** Suffixes of the four kinds of floating-point instructions, and what they work on. */
+const floatKinds = [
+  ["ps", float.packedFloat, "single"],
+  ["pd", float.packedFloat, "double"],
+  ["ss", float.scalarFloat, "single"],
+  ["sd", float.scalarFloat, "double"],
+] as const;
+const arithmetic = (
+  name: string,
+  operation: Parameters<typeof float.packedFloat>[0],
+  kinds: readonly (typeof floatKinds)[number][] = floatKinds,
+): Family[] =>
+  kinds.map(([suffix, width, type]) =>
+    packed(name + suffix, width(operation)(float.elementTypes[type])),
+  );
+const singleKinds = floatKinds.filter(([, , type]) => type === "single");
+
+/** Between an integer of 4 or 8 bytes in a general register or memory and the low element. */
+const integerConversion = (
+  name: string,
+  patterns: readonly string[],
+  sizeFrom: 0 | 1,
+  semantics: Semantics,
+): Family => ({ mnemonic: name, sizes: hotSizes, patterns, semantics, sizeFrom, simd: true });
+
+/** SSE and SSE2 floating-point arithmetic. */
+const floatFamilies: readonly Family[] = [
+  ...arithmetic("Add", float.add),
+  ...arithmetic("Sub", float.subtract),
+  ...arithmetic("Mul", float.multiply),
+  ...arithmetic("Div", float.divide),
+  ...arithmetic("Min", float.minimum),
+  ...arithmetic("Max", float.maximum),
+  ...arithmetic("Sqrt", float.squareRoot),
+  ...arithmetic("Cmp", float.compare),
+  ...arithmetic("Rcp", float.reciprocal, singleKinds),
+  ...arithmetic("Rsqrt", float.reciprocalSquareRoot, singleKinds),
+  packed("Comiss Ucomiss", float.compareFlags(4)),
+  packed("Comisd Ucomisd", float.compareFlags(8)),
+  integerConversion("Cvtsi2ss", ["xr", "xm"], 1, float.fromInteger(4)),
+  integerConversion("Cvtsi2sd", ["xr", "xm"], 1, float.fromInteger(8)),
+  integerConversion("Cvtss2si", ["rx", "rm"], 0, float.toInteger(4, false)),
+  integerConversion("Cvtsd2si", ["rx", "rm"], 0, float.toInteger(8, false)),
+  integerConversion("Cvttss2si", ["rx", "rm"], 0, float.toInteger(4, true)),
+  integerConversion("Cvttsd2si", ["rx", "rm"], 0, float.toInteger(8, true)),
+  packed("Cvtss2sd", float.CVTSS2SD),
+  packed("Cvtsd2ss", float.CVTSD2SS),
+  packed("Cvtps2pd", float.CVTPS2PD),
+  packed("Cvtpd2ps", float.CVTPD2PS),
+  packed("Cvtdq2pd", float.CVTDQ2PD),
+  packed("Cvtdq2ps", float.CVTDQ2PS),
+  packed("Cvtpd2dq", float.doublesToIntegers(false)),
+  packed("Cvttpd2dq", float.doublesToIntegers(true)),
+  packed("Cvtps2dq", float.singlesToIntegers(false)),
+  packed("Cvttps2dq", float.singlesToIntegers(true)),
+];
+
+export const simdFamilies: readonly Family[] = [
+  ...moveFamilies,
+  ...integerVectorFamilies,
+  ...floatFamilies,
+];
