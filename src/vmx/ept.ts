@@ -273,12 +273,11 @@ export class ExtendedPageTables implements SecondStage {
   }
 
   #exit(reason: number, guestPhysical: number, qualification: number): never {
-    const { lp, vmcs } = this.#unit;
+    const { vmcs } = this.#unit;
     vmcs.write(slot.guestPhysicalAddress, guestPhysical % giga4, Math.floor(guestPhysical / giga4));
     const length = this.#interruptInstruction();
     this.#forget(guestPhysical);
     this.#exits.fault(reason, qualification, 0, length);
-    lp.delivering = undefined;
     throw vmExitTaken;
   }
 
@@ -287,8 +286,14 @@ export class ExtendedPageTables implements SecondStage {
     const { lp } = this.#unit;
     const record = lp.state.read32(lpOffset.current);
     const length = record === 0 ? 0 : (lp.state.u8[record + recordOffset.length] ?? 0);
-    if (lp.delivering === undefined) {
-      lp.core.trapped();
+    if (this.#unit.isInjecting) {
+      // The instruction in progress is the host's VM entry, which is done.
+      return 0;
+    }
+    const { rip } = lp.state;
+    lp.core.trapped();
+    if (lp.delivering !== undefined) {
+      lp.state.rip = rip;
     }
     return length;
   }

@@ -50,10 +50,12 @@ export class GuestEvents {
       lp.state.interruptibility |= blocking.nmi;
     }
     this.#injected = event;
+    this.#unit.isInjecting = true;
     try {
       lp.deliver(event);
     } finally {
       this.#injected = undefined;
+      this.#unit.isInjecting = false;
     }
     this.delivered();
   }
@@ -94,15 +96,19 @@ export class GuestEvents {
   }
 
   /**
-   * Takes the event of highest priority that exits, if there is one.
+   * Takes the event of highest priority that exits, if there is one. Not asked while the guest waits for a SIPI.
    * @param interruptPending the local APIC has a vector for the processor
    * @param nmiPending an NMI is latched
    * @returns whether a VM exit was taken
    */
   boundary(interruptPending: boolean, nmiPending: boolean): boolean {
+    if (this.#init() || this.#monitorTrap()) {
+      return true;
+    }
+    if (this.#hasDebugTrap()) {
+      return false;
+    }
     return (
-      this.#init() ||
-      this.#monitorTrap() ||
       this.#preemptionTimer() ||
       this.#nmiWindow() ||
       this.#nmi(nmiPending) ||
@@ -111,9 +117,10 @@ export class GuestEvents {
     );
   }
 
+  /** An INIT that was held back until the guest began. */
   #init(): boolean {
     const unit = this.#unit;
-    if (!unit.isInitHeld || unit.lp.state.activity === Activity.WaitForSipi) {
+    if (!unit.isInitHeld) {
       return false;
     }
     unit.isInitHeld = false;
@@ -131,11 +138,14 @@ export class GuestEvents {
     return true;
   }
 
+  /** Traps of the instruction before go first; the processor delivers them and asks again. */
+  #hasDebugTrap(): boolean {
+    const { lp } = this.#unit;
+    return lp.pendingDebug !== 0 && (lp.state.interruptibility & blocking.movSs) === 0;
+  }
+
   #preemptionTimer(): boolean {
     if (!this.#timer.isRunning || !this.#timer.hasExpired) {
-      return false;
-    }
-    if (this.#unit.lp.state.activity === Activity.WaitForSipi) {
       return false;
     }
     this.#exits.between(exitReason.preemptionTimer);
@@ -147,8 +157,8 @@ export class GuestEvents {
     if ((controls.primary & primary.nmiWindowExiting) === 0) {
       return false;
     }
-    const isBlocked = (lp.state.interruptibility & (blocking.movSs | blocking.nmi)) !== 0;
-    if (isBlocked || lp.state.activity === Activity.WaitForSipi) {
+    if ((lp.state.interruptibility & (blocking.movSs | blocking.nmi)) !== 0) {
+      lp.eventsHeldBack = true;
       return false;
     }
     this.#exits.between(exitReason.nmiWindow);
@@ -162,8 +172,7 @@ export class GuestEvents {
     }
     // Virtual NMI blocking is the guest's affair and does not hold back real NMIs.
     const ownBlocking = (controls.pin & pin.virtualNmis) !== 0 ? 0 : blocking.nmi;
-    const isBlocked = (lp.state.interruptibility & (blocking.movSs | ownBlocking)) !== 0;
-    if (isBlocked || lp.state.activity === Activity.WaitForSipi) {
+    if ((lp.state.interruptibility & (blocking.movSs | ownBlocking)) !== 0) {
       return false;
     }
     lp.nmiPending = false;
@@ -173,10 +182,12 @@ export class GuestEvents {
 
   #interruptWindow(): boolean {
     const { lp, controls } = this.#unit;
-    if ((controls.primary & primary.interruptWindowExiting) === 0 || !this.#canTakeInterrupts()) {
+    if ((controls.primary & primary.interruptWindowExiting) === 0) {
       return false;
     }
-    if ((lp.state.read32(lpOffset.systemFlags) & flagBit.IF) === 0) {
+    const isEnabled = (lp.state.read32(lpOffset.systemFlags) & flagBit.IF) !== 0;
+    if (!isEnabled || !this.#canTakeInterrupts()) {
+      lp.eventsHeldBack = true;
       return false;
     }
     this.#exits.between(exitReason.interruptWindow);
@@ -201,8 +212,7 @@ export class GuestEvents {
     const { state } = this.#unit.lp;
     return (
       (state.interruptibility & (blocking.sti | blocking.movSs)) === 0 &&
-      state.activity !== Activity.Shutdown &&
-      state.activity !== Activity.WaitForSipi
+      state.activity !== Activity.Shutdown
     );
   }
 }

@@ -433,14 +433,17 @@ export class NonRootIntercepts implements Intercepts {
     return true;
   }
 
-  /** INIT: blocked in root operation until VM entry or VMXOFF; in non-root operation it exits at the next boundary. */
+  /** INIT: exits from a guest that does not wait for a SIPI; else it is held back until VM entry or VMXOFF. */
   init(): boolean {
     const unit = this.#unit;
     if (!unit.isOn) {
       return false;
     }
-    unit.isInitHeld = true;
-    unit.lp.requestEvents();
+    if (unit.isNonRoot && unit.lp.state.activity !== Activity.WaitForSipi) {
+      this.#exits.between(exitReason.init);
+    } else {
+      unit.isInitHeld = true;
+    }
     return true;
   }
 

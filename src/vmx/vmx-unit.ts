@@ -39,6 +39,8 @@ export class VmxUnit {
   isOn = false;
   /** In non-root operation. */
   isNonRoot = false;
+  /** VM entry is delivering an event: the instruction in progress is VMLAUNCH or VMRESUME. */
+  isInjecting = false;
   /** Guest-physical addresses are translated. */
   usesEpt = false;
   /** Physical address of the VMXON region, -1 outside VMX operation. */
