@@ -28,10 +28,14 @@ export function powerUp(lp: LogicalProcessor): void {
   lp.msrs.reset();
   lp.apic.reset();
   lp.apicBaseChanged();
+  state.write32(privateOffset.sipiVector, noSipi);
   resetRegisters(lp);
 }
 
-/** INIT: as reset, but caches, x87 and SSE state, and most MSRs stay as they are. */
+/**
+ * INIT: as reset, but caches, x87 and SSE state, and most MSRs stay as they are. So does a SIPI that has come after the INIT:
+ * an LP that is slow to look finds both.
+ */
 export function initialize(lp: LogicalProcessor): void {
   const { state } = lp;
   state.setLow("cr0", cr0Bit.ET | (state.low("cr0") & (cr0Bit.NW | cr0Bit.CD)));
@@ -81,7 +85,6 @@ function resetRegisters(lp: LogicalProcessor): void {
   lp.pendingDebug = 0;
   lp.nmiPending = false;
   lp.initPending = false;
-  state.write32(privateOffset.sipiVector, noSipi);
   state.write32(privateOffset.monitorArmed, 0);
   state.activity = lp.index === 0 ? Activity.Active : Activity.WaitForSipi;
   lp.addressSpace.invalidateAll();

@@ -22,7 +22,7 @@ import {
 import { privateOffset } from "./lp-private.ts";
 import { isWaitOver } from "./monitor.ts";
 import type { DeliveredEvent } from "./ports.ts";
-import { powerUp } from "./power-up.ts";
+import { noSipi, powerUp } from "./power-up.ts";
 import { cr0Bit, cr4Bit, dr6Bit, dr7Bit, flagBit } from "./register-bits.ts";
 import { systemInstructions } from "./system-instructions.ts";
 import {
@@ -150,6 +150,7 @@ export class Processor extends LogicalProcessor {
         break;
       case Acceptance.Init:
         this.initPending = true;
+        state.write32(privateOffset.sipiVector, noSipi);
         break;
       case Acceptance.Startup:
         // A SIPI is for a processor that waits for one, or is about to.
