@@ -39,6 +39,7 @@ export async function runImage(image: string, options: RunOptions): Promise<numb
     ...(trace === undefined ? {} : { trace }),
     signal: abort.signal,
   };
+  const processSeconds = performance.now() / 1000;
   let result: RunResult;
   try {
     result = await runMachine(configuration, callbacks);
@@ -49,7 +50,7 @@ export async function runImage(image: string, options: RunOptions): Promise<numb
   process.stderr.write(formatEnding(result));
   if (options.stats) process.stderr.write(formatStatistics(result));
   if (json !== undefined) {
-    writeFileSync(json, resultJson(result));
+    writeFileSync(json, resultJson(result, processSeconds));
     closeSync(json);
   }
   return statusOf(result.ending);

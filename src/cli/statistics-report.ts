@@ -15,10 +15,13 @@ const counts = (
 const total = (entries: Readonly<Record<string, number>>): number =>
   Object.values(entries).reduce((sum, value) => sum + value, 0);
 
-/** Millions of instructions per second of the time the LP was not halted. */
-function mips({ instructions, secondsRoot, secondsNonRoot }: LpStatistics): string {
-  const busy = secondsRoot + secondsNonRoot;
-  return busy > 0 ? (instructions / busy / 1e6).toFixed(1) : "-";
+/**
+ * Millions of instructions per second of wall-clock time: of the time the LP was not halted, or, where all LPs share a
+ * thread and an LP's time is virtual, of the whole run.
+ */
+function mips(lp: LpStatistics, { driver, runSeconds }: RunResult): string {
+  const busy = driver === "threads" ? lp.secondsRoot + lp.secondsNonRoot : runSeconds;
+  return busy > 0 ? (lp.instructions / busy / 1e6).toFixed(1) : "-";
 }
 
 const columns: readonly Column[] = [

@@ -1,0 +1,143 @@
+/**
+ * `npm run bench [-- --runs N] [-- --only vmxon]`: the benchmark guests on vmxon and on the peers that are installed, in one
+ * sitting and in turns, so that the ratios compare like with like. Prints tables and writes bench/results/*.json.
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { cpus as hostCpus } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { formatTable } from "../src/cli/table.ts";
+import { projectFile } from "../src/machine/project-files.ts";
+import type { Engine } from "./engine.ts";
+import { bochs } from "./engines/bochs.ts";
+import { qemu } from "./engines/qemu.ts";
+import { vmxon } from "./engines/vmxon.ts";
+import { memoryPerLp } from "./footprint.ts";
+import { isRoundTrip, rate, readPhases } from "./phases.ts";
+import { measureStart } from "./start-up.ts";
+import { median } from "./statistics.ts";
+
+const guest = (name: string): string => projectFile("bench", "guests", name);
+
+interface Job {
+  readonly title: string;
+  readonly engine: Engine;
+  readonly image: string;
+  readonly cpus: number;
+}
+
+/** Rates by phase, one per run. */
+type Rates = Record<string, number[]>;
+
+const { values: options } = parseArgs({
+  options: { runs: { type: "string", default: "3" }, only: { type: "string" } },
+});
+const runs = Math.max(1, Number.parseInt(options.runs, 10) || 1);
+const engines = [vmxon, bochs, qemu].filter(
+  ({ name }) => options.only === undefined || options.only === name,
+);
+
+const usable = engines.filter((engine) => {
+  const missing = engine.missing();
+  if (missing !== undefined) console.log(`${engine.name} is left out: ${missing}`);
+  return missing === undefined;
+});
+// QEMU's translator has no VMX, and Bochs runs all processors on one thread.
+const jobs: readonly Job[] = usable.flatMap((engine) => [
+  { title: engine.name, engine, image: guest("bench64.mb"), cpus: 1 },
+  ...(engine === bochs
+    ? []
+    : [{ title: `${engine.name}, 2 CPUs`, engine, image: guest("bench64.mb"), cpus: 2 }]),
+  ...(engine === qemu
+    ? []
+    : [{ title: `${engine.name}, VMX`, engine, image: guest("vmxbench.mb"), cpus: 1 }]),
+]);
+
+const results = new Map<string, Rates>(jobs.map(({ title }) => [title, {}]));
+for (let run = 1; run <= runs; run++) {
+  for (const { title, engine, image, cpus } of jobs) {
+    process.stderr.write(`run ${run} of ${runs}: ${title}\n`);
+    const rates = results.get(title) ?? {};
+    for (const phase of readPhases(await engine.run({ image, cpus }))) {
+      rates[phase.name] = [...(rates[phase.name] ?? []), rate(phase)];
+    }
+  }
+}
+
+const rateOf = (title: string, phase: string): number | undefined =>
+  median(results.get(title)?.[phase] ?? []);
+
+printRates();
+printRatios();
+const start = usable.includes(vmxon) ? await measureStart(guest("bench64.mb"), 4) : undefined;
+const memory = usable.includes(vmxon) ? await memoryPerLp(guest("bench64.mb"), 4) : undefined;
+if (start !== undefined) {
+  console.log(
+    `start to first guest instruction, 4 LPs: ${start.process.toFixed(2)} s of the process, ${start.run.toFixed(2)} s of the run`,
+  );
+}
+if (memory !== undefined)
+  console.log(`memory above guest RAM, 4 LPs: ${memory.toFixed(1)} MiB per LP`);
+writeResults();
+
+function printRates(): void {
+  const titles = jobs.map(({ title }) => title);
+  const phases = [...new Set([...results.values()].flatMap((rates) => Object.keys(rates)))];
+  const rows = phases.map((phase) => [
+    `${phase}, ${isRoundTrip(phase) ? "1000/s" : "MIPS"}`,
+    ...titles.map((title) => rateOf(title, phase)?.toFixed(1) ?? "-"),
+  ]);
+  console.log(
+    `\nMedian of ${runs}; ${hostCpus()[0]?.model ?? "unknown host"}, ${hostCpus().length} CPUs\n`,
+  );
+  console.log(formatTable([["", ...titles], ...rows]));
+}
+
+function printRatios(): void {
+  const ratio = (name: string, a: number | undefined, b: number | undefined): string[][] =>
+    a === undefined || b === undefined ? [] : [[name, (a / b).toFixed(2)]];
+  const against = (title: string, phases: readonly string[]): string[][] =>
+    phases.flatMap((phase) =>
+      ratio(
+        `vmxon / ${title}: ${phase}`,
+        rateOf(title.replace(/^\w+/, "vmxon"), phase),
+        rateOf(title, phase),
+      ),
+    );
+  const rows = [
+    ...against("bochs", ["alu", "mem64", "mem4160", "call"]),
+    ...against("bochs, VMX", ["vmcall", "cpuid", "vmcall-ept", "ept-mem64", "ept-mem4160"]),
+    ...against("qemu", ["alu", "mem64", "mem4160", "call"]),
+    ...["vmxon", "qemu"].flatMap((name) =>
+      ratio(
+        `${name}: smp-alu on 2 / alu on 1`,
+        rateOf(`${name}, 2 CPUs`, "smp-alu"),
+        rateOf(name, "alu"),
+      ),
+    ),
+  ];
+  if (rows.length > 0) console.log(formatTable(rows));
+}
+
+function writeResults(): void {
+  const folder = projectFile("bench", "results");
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, `${new Date().toISOString().replaceAll(/[:.]/g, "-")}.json`);
+  const host = { cpu: hostCpus()[0]?.model, cpus: hostCpus().length, node: process.version };
+  const medians = jobs.map(({ title }) => [
+    title,
+    Object.fromEntries(
+      Object.keys(results.get(title) ?? {}).map((phase) => [phase, rateOf(title, phase)]),
+    ),
+  ]);
+  const content = {
+    host,
+    runs,
+    medians: Object.fromEntries(medians),
+    all: Object.fromEntries(results),
+    start,
+    memoryMebibytesPerLp: memory,
+  };
+  writeFileSync(file, `${JSON.stringify(content, null, 2)}\n`);
+  console.log(`written: ${file}`);
+}
