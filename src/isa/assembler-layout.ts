@@ -34,11 +34,12 @@ export interface InstructionStatement {
   readonly kind: "instruction";
   readonly text: string;
   readonly written: Written;
-  /** Shortest first; the layout moves on to a longer one when a value turns out not to fit. */
-  readonly forms: readonly Form[];
+  /**
+   * Shortest first, each with its encoding for labels that are near and small: the real one is as long. The layout
+   * moves on to a longer form when a value turns out not to fit.
+   */
+  readonly forms: readonly { readonly form: Form; readonly bytes: Uint8Array }[];
   chosen: number;
-  /** The encoding with labels taken as near and small. */
-  readonly bytes: Uint8Array;
   /** Whether the encoding depends on an address or a label. */
   readonly moves: boolean;
 }
@@ -57,9 +58,10 @@ export type Statement =
 export class Layout {
   readonly #origin: bigint;
   readonly #statements: readonly Statement[];
-  /** Where labels were in the pass before; empty in the first, which only measures. */
-  #addresses: ReadonlyMap<Label, bigint> = new Map();
+  readonly #addresses = new Map<Label, bigint>();
   #measuring = true;
+  /** Whether an instruction of this pass needed a longer form. */
+  #widened = false;
   #chunks: Uint8Array[] = [];
   #spans: Span[] = [];
   #offset = 0;
@@ -73,28 +75,29 @@ export class Layout {
     this.#statements = statements;
   }
 
-  /** Repeats passes until no label moves. Forms only ever grow, so that comes to an end. */
+  /**
+   * Measures with the forms chosen so far, which gives every label its address, then encodes; and again if a form had
+   * to be widened. Forms only ever grow, so that comes to an end.
+   */
   run(): Assembly {
-    this.#pass();
-    this.#measuring = false;
-    while (!this.#pass()) {}
+    do {
+      this.#pass(true);
+      this.#pass(false);
+    } while (this.#widened);
     return this.#result();
   }
 
-  /** Places and encodes every statement; true when no label moved since the pass before. */
-  #pass(): boolean {
-    const before = this.#addresses;
-    const now = new Map<Label, bigint>();
+  #pass(measuring: boolean): void {
+    this.#measuring = measuring;
+    this.#widened = false;
     this.#chunks = [];
     this.#spans = [];
     this.#offset = 0;
     this.#stored = undefined;
     this.#base = this.#origin;
     for (const statement of this.#statements) {
-      this.#place(statement, now);
+      this.#place(statement);
     }
-    this.#addresses = now;
-    return [...now].every(([label, address]) => before.get(label) === address);
   }
 
   #result(): Assembly {
@@ -119,10 +122,10 @@ export class Layout {
     return this.#base + BigInt(this.#offset);
   }
 
-  #place(statement: Statement, now: Map<Label, bigint>): void {
+  #place(statement: Statement): void {
     switch (statement.kind) {
       case "label":
-        now.set(statement.label, this.#address);
+        this.#addresses.set(statement.label, this.#address);
         this.#lastLabel = statement.label.name;
         break;
       case "instruction":
@@ -178,21 +181,23 @@ export class Layout {
   }
 
   #encode(statement: InstructionStatement): Uint8Array {
+    const choice = present(statement.forms[statement.chosen], "a form is chosen");
     if (this.#measuring || !statement.moves) {
-      return statement.bytes;
+      return choice.bytes;
     }
-    for (; ; statement.chosen++) {
-      const form = present(statement.forms[statement.chosen], "a form is chosen");
-      const encoded = encode(form, statement.written, this.#address, (value) =>
-        this.#resolve(value, statement.text),
-      );
-      if (encoded instanceof Uint8Array) {
-        return encoded;
-      }
-      if (statement.chosen + 1 === statement.forms.length) {
-        throw this.#error(`out of range: ${statement.text} (${encoded.refusal})`);
-      }
+    const encoded = encode(choice.form, statement.written, this.#address, (value) =>
+      this.#resolve(value, statement.text),
+    );
+    if (encoded instanceof Uint8Array) {
+      assert(encoded.length === choice.bytes.length, `${statement.text} has the measured length`);
+      return encoded;
     }
+    statement.chosen++;
+    if (statement.chosen === statement.forms.length) {
+      throw this.#error(`out of range: ${statement.text} (${encoded.refusal})`);
+    }
+    this.#widened = true;
+    return choice.bytes;
   }
 
   #values(width: 1 | 2 | 4 | 8, values: readonly Value[]): Uint8Array {

@@ -247,9 +247,8 @@ class AssemblerCore extends Emitter {
       kind: "instruction",
       text,
       written,
-      forms: possible.map(({ form }) => form),
+      forms: possible,
       chosen: 0,
-      bytes: shortest.bytes,
       moves,
     };
   }
