@@ -76,7 +76,7 @@ export class AddressSpace {
     const user = state.cpl === 3;
     const ac = (state.read32(lpOffset.systemFlags) & flagBit.AC) !== 0;
     const open = ac && this.#walker.smap;
-    this.alignment = user && ac && (state.low("cr0") & cr0Bit.AM) !== 0;
+    this.alignment = user && ac && (state.read32(lpOffset.cr0) & cr0Bit.AM) !== 0;
     this.slow = this.alignment || this.#dataBreakpoints;
     const space = this.#id << contextModeBits;
     const supervisor = open ? contextMode.accessOpen : 0;
@@ -207,7 +207,9 @@ export class AddressSpace {
   }
 
   #pcid(): number {
-    return (this.#state.low("cr4") & cr4Bit.PCIDE) !== 0 ? this.#state.low("cr3") & 0xfff : 0;
+    return (this.#state.read32(lpOffset.cr4) & cr4Bit.PCIDE) !== 0
+      ? this.#state.read32(lpOffset.cr3) & 0xfff
+      : 0;
   }
 
   #chooseId(): void {

@@ -1,3 +1,4 @@
+import { lpOffset } from "../execution/lp-window.ts";
 import type { LpState } from "./lp-state.ts";
 import { cr4Bit, dr7Bit } from "./register-bits.ts";
 
@@ -21,7 +22,7 @@ export class Breakpoints {
   }
 
   configure(): void {
-    const dr7 = this.#state.low("dr7");
+    const dr7 = this.#state.read32(lpOffset.dr7);
     this.#execute = 0;
     this.#write = 0;
     this.#read = 0;
@@ -37,7 +38,7 @@ export class Breakpoints {
     if (condition === Condition.Execute) {
       this.#execute |= bit;
     } else if (condition === Condition.Io) {
-      this.#io |= (this.#state.low("cr4") & cr4Bit.DE) !== 0 ? bit : 0;
+      this.#io |= (this.#state.read32(lpOffset.cr4) & cr4Bit.DE) !== 0 ? bit : 0;
     } else {
       this.#write |= bit;
       this.#read |= condition === Condition.ReadWrite ? bit : 0;
@@ -52,7 +53,7 @@ export class Breakpoints {
     return this.#write !== 0;
   }
   get generalDetect(): boolean {
-    return (this.#state.low("dr7") & dr7Bit.GD) !== 0;
+    return (this.#state.read32(lpOffset.dr7) & dr7Bit.GD) !== 0;
   }
 
   /** @returns the enabled breakpoints hit, as bits 3:0 of DR6 */
@@ -67,7 +68,7 @@ export class Breakpoints {
   }
 
   #hits(candidates: number, address: bigint, size: number): number {
-    const dr7 = this.#state.low("dr7");
+    const dr7 = this.#state.read32(lpOffset.dr7);
     let hits = 0;
     for (const n of registers) {
       if ((candidates & (1 << n)) === 0) {

@@ -241,7 +241,7 @@ export abstract class LogicalProcessor {
   // ——— modes
 
   get isLongMode(): boolean {
-    return (this.state.low("efer") & eferBit.LMA) !== 0;
+    return (this.state.read32(lpOffset.efer) & eferBit.LMA) !== 0;
   }
   /** 64-bit code, as against compatibility mode. */
   get is64Bit(): boolean {
@@ -353,7 +353,7 @@ export abstract class LogicalProcessor {
   loadControlState(): void {
     const { state } = this;
     const virtual = (state.read32(lpOffset.systemFlags) & flagBit.VM) !== 0;
-    if ((state.low("cr0") & cr0Bit.PE) === 0) {
+    if ((state.read32(lpOffset.cr0) & cr0Bit.PE) === 0) {
       state.write32(lpOffset.cpl, 0);
     } else {
       state.write32(lpOffset.cpl, virtual ? 3 : (state.rights(Segment.SS) >>> 5) & 3);

@@ -107,9 +107,9 @@ export class PageWalker {
 
   /** To be called when CR0, CR4 or EFER have changed. */
   configure(): void {
-    const cr0 = this.#state.low("cr0");
-    const cr4 = this.#state.low("cr4");
-    const efer = this.#state.low("efer");
+    const cr0 = this.#state.read32(lpOffset.cr0);
+    const cr4 = this.#state.read32(lpOffset.cr4);
+    const efer = this.#state.read32(lpOffset.efer);
     this.#writeProtect = (cr0 & cr0Bit.WP) !== 0;
     this.#smep = (cr4 & cr4Bit.SMEP) !== 0;
     this.#smap = (cr4 & cr4Bit.SMAP) !== 0;

@@ -73,7 +73,8 @@ function accessOf(state: LpState, segment: number, rights: number): number {
 /** Protected mode proper: neither real nor virtual-8086. */
 export function isProtectedMode(state: LpState): boolean {
   return (
-    (state.low("cr0") & cr0Bit.PE) !== 0 && (state.read32(lpOffset.systemFlags) & flagBit.VM) === 0
+    (state.read32(lpOffset.cr0) & cr0Bit.PE) !== 0 &&
+    (state.read32(lpOffset.systemFlags) & flagBit.VM) === 0
   );
 }
 
