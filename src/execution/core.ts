@@ -35,6 +35,7 @@ export class ExecutionCore {
   readonly #host: CoreHost;
   readonly #base: number;
   readonly #ramBytes: number;
+  readonly #busLock: number;
   readonly #u16: Uint16Array;
   readonly #u32: Uint32Array;
   readonly #i32: Int32Array;
@@ -55,6 +56,7 @@ export class ExecutionCore {
     this.#host = host;
     this.#base = windowBase;
     this.#ramBytes = layout.ramBytes;
+    this.#busLock = layout.busLock >>> 2;
     this.#u16 = new Uint16Array(memory.buffer);
     this.#u32 = new Uint32Array(memory.buffer);
     this.#i32 = new Int32Array(memory.buffer);
@@ -65,6 +67,7 @@ export class ExecutionCore {
     const imports = {
       memory,
       window: windowBase | 0,
+      busLock: layout.busLock | 0,
       system: (record: number) => host.system(record >>> 0),
       fetch: () => host.fetch() | 0,
       miss: (physical: number) => this.#miss(physical >>> 0) | 0,
@@ -126,6 +129,8 @@ export class ExecutionCore {
 
   /** After a trap: the instruction at `current` did not retire; RIP is put back to it. A second call does nothing. */
   trapped(): void {
+    // A device that a misaligned locked operation reached may have raised a trap while the bus was held.
+    Atomics.compareExchange(this.#i32, this.#busLock, this.#base | 0, 0);
     if (!this.#running) {
       return;
     }

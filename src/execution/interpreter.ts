@@ -6,6 +6,7 @@
  * within a page.
  */
 import {
+  atomicCompareExchange,
   callValue,
   choose,
   type Expression,
@@ -43,6 +44,8 @@ interface Helpers {
   readonly slowAccess: number;
   readonly slowStore: number;
   readonly raise: number;
+  readonly lockBus: number;
+  readonly unlockBus: number;
   readonly segment: number;
   readonly general: number;
 }
@@ -53,6 +56,7 @@ const pageMask = i64.const(-4096);
 export function buildInterpreter(): Uint8Array {
   const module = new ModuleBuilder();
   const window: I32 = globalValue("i32", module.importGlobal("window", "i32"));
+  const busLock: I32 = globalValue("i32", module.importGlobal("busLock", "i32"));
   const imports = {
     system: module.importFunction("system", ["i32"], ["i32"]),
     fetch: module.importFunction("fetch", [], ["i32"]),
@@ -63,7 +67,7 @@ export function buildInterpreter(): Uint8Array {
     raise: module.importFunction("raise", ["i32"], []),
   };
   const walk = module.add(pageWalk(window));
-  const segment = module.nextFunction + 3;
+  const segment = module.add(segmentAddress(window, imports.raise));
   const helpers: Helpers = {
     system: imports.system,
     fetch: imports.fetch,
@@ -73,7 +77,9 @@ export function buildInterpreter(): Uint8Array {
     slowAccess: module.add(slowAccess(window, walk, imports.access)),
     slowStore: module.add(slowStore(window, walk, imports.store)),
     raise: module.add(raise(window, imports.raise)),
-    segment: module.add(segmentAddress(window, imports.raise)),
+    lockBus: module.add(lockBus(window, busLock)),
+    unlockBus: module.add(unlockBus(busLock)),
+    segment,
     general: module.add(generalAddress(segment)),
   };
   const coldType = module.signature(["i32"], ["i32"]);
@@ -168,6 +174,23 @@ function raise(window: I32, raiseImport: number): FunctionBuilder {
   return f;
 }
 
+/** Waits until the bus is free and puts this LP's window there as its owner. */
+function lockBus(window: I32, busLock: I32): FunctionBuilder {
+  const f = new FunctionBuilder([], []);
+  f.scope(() => {
+    f.loop((again) => {
+      const owner = atomicCompareExchange(4, busLock, i64.const(0), i64.extendU(window));
+      f.branchIf(again, i64.ne(owner, i64.const(0)));
+    });
+  });
+  return f;
+}
+function unlockBus(busLock: I32): FunctionBuilder {
+  const f = new FunctionBuilder([], []);
+  f.atomicStore32(busLock, i32.const(0));
+  return f;
+}
+
 /**
  * (record, segment, offset, size | write << 8) → linear address. In 64-bit mode only FS and GS have a base and nothing is
  * checked here; elsewhere the offset must lie in the segment's range and the segment must allow the access.
@@ -258,6 +281,8 @@ function sharedSurroundings(
     slowStore: (linear, value, size) =>
       f.call(helpers.slowStore, ...spilled, linear, value, i32.const(size)),
     commit: () => f.call(helpers.commit),
+    lockBus: () => f.call(helpers.lockBus),
+    unlockBus: () => f.call(helpers.unlockBus),
     generalAddress: (size, write) =>
       callValue("i64", helpers.general, record, i32.const(size | (write ? 0x100 : 0))),
     segmentAddress: (segment, offset, size, write) =>

@@ -23,6 +23,8 @@ export interface MemoryLayout {
   readonly controlBytes: number;
   /** `lockStripes` words, see `lockOf`. */
   readonly locks: number;
+  /** Word that a misaligned locked operation holds: window base of the LP that has the bus, else 0. */
+  readonly busLock: number;
   readonly windows: number;
   readonly windowBytes: number;
   readonly lpCount: number;
@@ -47,7 +49,8 @@ export function layOutMemory(ramBytes: number, lpCount: number, windowBytes: num
     wasmPageBytes,
   );
   const locks = control + controlBytes;
-  const windows = locks + lockStripes * lockStride;
+  const busLock = locks + lockStripes * lockStride;
+  const windows = roundUp(busLock + lockStride, pageBytes);
   const totalBytes = roundUp(windows + lpCount * windowBytes, wasmPageBytes);
   assert(totalBytes <= 2 ** 32, "machine does not fit the shared memory");
   return {
@@ -56,6 +59,7 @@ export function layOutMemory(ramBytes: number, lpCount: number, windowBytes: num
     control,
     controlBytes,
     locks,
+    busLock,
     windows,
     windowBytes,
     lpCount,

@@ -46,6 +46,8 @@ export class SystemInstruction {
 
 export interface HarnessOptions {
   readonly ramBytes?: number;
+  /** Another harness, whose memory this one shares as the second LP. */
+  readonly beside?: CoreHarness;
   /** Physical page of a linear page, or undefined where nothing is mapped. Default: identity as far as RAM goes. */
   readonly translate?: (linearPage: bigint) => number | undefined;
   /** Compiled interpreter, when several harnesses share it. */
@@ -82,10 +84,10 @@ export class CoreHarness implements CoreHost {
   #pieces: { readonly physical: number; readonly size: number }[] = [];
 
   constructor(options: HarnessOptions = {}) {
-    const ramBytes = options.ramBytes ?? 8 * 1024 ** 2;
-    this.layout = layOutMemory(ramBytes, 1, lpWindowBytes);
-    this.memory = createMemory(this.layout);
-    this.window = windowBase(this.layout, 0);
+    const { ramBytes = 8 * 1024 ** 2, beside } = options;
+    this.layout = beside?.layout ?? layOutMemory(ramBytes, 2, lpWindowBytes);
+    this.memory = beside?.memory ?? createMemory(this.layout);
+    this.window = windowBase(this.layout, beside ? 1 : 0);
     this.u8 = new Uint8Array(this.memory.buffer);
     this.u16 = new Uint16Array(this.memory.buffer);
     this.u32 = new Uint32Array(this.memory.buffer);

@@ -43,6 +43,9 @@ export interface Surroundings {
   slowAccess(linear: I64, size: number, kind: number): I32;
   slowStore(linear: I64, value: I64, size: number): void;
   commit(): void;
+  /** Takes the machine's bus for itself, and gives it back. Nothing in between may raise an exception. */
+  lockBus(): void;
+  unlockBus(): void;
   /** Linear address of the record's general memory operand, checked against its segment. */
   generalAddress(size: number, write: boolean): I64;
   /** Linear address of an offset in a segment (register number), checked. */
@@ -258,20 +261,20 @@ export class InstructionEmitter {
     lock: boolean,
     compute: (old: Local<"i64">) => I64,
   ): void {
-    const host = this.let(this.hostAddress(linear, size, AccessKind.ReadWrite));
+    const host = this.hostAddress(linear, size, AccessKind.ReadWrite);
     const plain = (): void => {
       const old = this.let(this.readAt(host, size));
       this.f.store(size, host, compute(old));
     };
-    if (lock) {
-      this.#atomically(host, size, plain, compute);
-    } else {
+    if (!lock) {
       plain();
+      this.commitIfBounced(host);
+      return;
     }
-    this.commitIfBounced(host);
+    this.#atomically(linear, host, size, plain, compute);
   }
   /** Host address of an access; the bounce buffer (already holding the data) when memory cannot be touched directly. */
-  hostAddress(linear: Local<"i64">, size: number, kind: number): I32 {
+  hostAddress(linear: Local<"i64">, size: number, kind: number): Local<"i32"> {
     const entry = this.#tlbEntry(linear);
     const tag = kind === AccessKind.Read ? 0 : 8;
     const host = this.f.let(i32.const(0));
@@ -293,13 +296,18 @@ export class InstructionEmitter {
     );
   }
   commitIfBounced(host: I32): void {
-    this.f.if(i32.eq(host, i32.add(this.around.window, i32.const(lpOffset.bounce))), () =>
-      this.around.commit(),
-    );
+    this.f.if(this.#isBounced(host), () => this.around.commit());
+  }
+  #isBounced(host: I32): I32 {
+    return i32.eq(host, i32.add(this.around.window, i32.const(lpOffset.bounce)));
   }
 
-  /** A misaligned locked operand takes the machine's bus lock; an aligned one is a compare-exchange loop. */
+  /**
+   * An aligned operand is a compare-exchange loop. A misaligned one takes the machine's bus lock, so that it is atomic with
+   * respect to other misaligned ones, though not to aligned ones that overlap it.
+   */
   #atomically(
+    linear: Local<"i64">,
     host: Local<"i32">,
     size: AccessSize,
     plain: () => void,
@@ -315,12 +323,27 @@ export class InstructionEmitter {
           this.f.branch(again);
         });
       });
+      this.commitIfBounced(host);
     };
     if (size === 1) {
       loop();
       return;
     }
-    this.f.if(i32.eqz(i32.and(host, i32.const(size - 1))), loop, plain);
+    const misaligned = i64.ne(i64.and(linear, i64.const(size - 1)), i64.const(0));
+    this.f.if(
+      misaligned,
+      () => {
+        this.around.lockBus();
+        // Across pages the bounce buffer holds what was there before the bus was taken. This cannot fault: it has not before.
+        this.f.if(this.#isBounced(host), () =>
+          this.f.drop(this.around.slowAccess(linear, size, AccessKind.ReadWrite)),
+        );
+        plain();
+        this.commitIfBounced(host);
+        this.around.unlockBus();
+      },
+      loop,
+    );
   }
 
   #tlbEntry(linear: Local<"i64">): Local<"i32"> {
