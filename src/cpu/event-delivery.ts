@@ -25,6 +25,7 @@ import {
   isPresent,
   isSegment,
   loadFromDescriptor,
+  markAccessed,
   readDescriptor,
   SystemType,
   setNullStack,
@@ -79,25 +80,26 @@ function deliverRealMode(lp: LogicalProcessor, event: DeliveredEvent): void {
   if (offset + 3 > state.read32(lpOffset.idtrLimit)) {
     throw generalProtection(event.vector * 8 + 2 + externalBit(event));
   }
-  throughVector(lp, event, state.get("idtrBase") + BigInt(offset), 0);
+  const address = state.get("idtrBase") + BigInt(offset);
+  throughVector(lp, event, address, AccessClass.System, lp.readFlags());
+  lp.changeFlags(0, clearedByRealMode);
 }
 
-/** Pushes FLAGS, CS and IP and takes the far pointer at `address`. @param flagsOr, bits to set in the image pushed */
+/** Goes where the far pointer of an interrupt vector table says; FLAGS, CS and IP are pushed. */
 function throughVector(
   lp: LogicalProcessor,
   event: DeliveredEvent,
   address: bigint,
-  flagsOr: number,
+  as: AccessClass,
+  flags: number,
 ): void {
-  const vector = lp.linear.read32(BigInt.asUintN(32, address), AccessClass.System);
-  const flags = lp.readFlags();
+  const vector = lp.linear.read32(BigInt.asUintN(32, address), as);
   const stack = currentStack(lp);
-  stack.push(BigInt(flags | flagsOr), 2);
+  stack.push(BigInt(flags), 2);
   stack.push(BigInt(lp.state.selector(Segment.CS)), 2);
   stack.push(returnAddress(lp, event), 2);
   transferRealMode(lp, vector >>> 16, BigInt(vector & 0xffff));
   stack.commit();
-  lp.changeFlags(0, clearedByRealMode);
 }
 
 /**
@@ -106,7 +108,7 @@ function throughVector(
  * @returns false when the IDT is to be used
  */
 function deliverVirtual8086(lp: LogicalProcessor, event: DeliveredEvent): boolean {
-  const extended = (lp.state.low("cr4") & cr4Bit.VME) !== 0;
+  const extended = (lp.state.read32(lpOffset.cr4) & cr4Bit.VME) !== 0;
   const toIdt = !extended || isRedirectedToIdt(lp, event.vector);
   if (toIdt) {
     if (lp.ioPrivilegeLevel < 3) {
@@ -114,36 +116,18 @@ function deliverVirtual8086(lp: LogicalProcessor, event: DeliveredEvent): boolea
     }
     return false;
   }
-  const { state } = lp;
-  const address = BigInt(event.vector * 4);
   const flags = lp.readFlags();
+  const address = BigInt(event.vector * 4);
   if (lp.ioPrivilegeLevel === 3) {
-    const vector = lp.linear.read32(address, AccessClass.Current);
-    pushVirtual(lp, event, flags, vector);
+    throughVector(lp, event, address, AccessClass.Current, flags);
     lp.changeFlags(0, flagBit.IF | flagBit.TF | flagBit.RF);
     return true;
   }
   // IF belongs to the monitor: the program sees VIF in its place, and an IOPL of 3.
   const seen = (flags & flagBit.VIF) !== 0 ? flags | flagBit.IF : flags & ~flagBit.IF;
-  const vector = lp.linear.read32(address, AccessClass.Current);
-  pushVirtual(lp, event, seen | flagBit.IOPL, vector);
+  throughVector(lp, event, address, AccessClass.Current, seen | flagBit.IOPL);
   lp.changeFlags(0, flagBit.VIF | flagBit.TF | flagBit.RF);
-  state.interruptibility &= ~3;
   return true;
-}
-
-function pushVirtual(
-  lp: LogicalProcessor,
-  event: DeliveredEvent,
-  flags: number,
-  vector: number,
-): void {
-  const stack = currentStack(lp);
-  stack.push(BigInt(flags), 2);
-  stack.push(BigInt(lp.state.selector(Segment.CS)), 2);
-  stack.push(returnAddress(lp, event), 2);
-  transferRealMode(lp, vector >>> 16, BigInt(vector & 0xffff));
-  stack.commit();
 }
 
 /** The bitmap is the 32 bytes below the I/O permission bitmap; a set bit sends the vector to the IDT. */
@@ -292,6 +276,9 @@ function enterInnerHandler(lp: LogicalProcessor, event: DeliveredEvent, handler:
   stack.push(state.gpr(4), size);
   pushFrame(lp, event, stack, size);
   checkTarget(lp, handler.code, handler.offset, external);
+  // The last accesses that may fault: from here on the state changes.
+  markAccessed(lp, handler.code);
+  markAccessed(lp, inner.descriptor);
   if (virtual) {
     for (const segment of [Segment.GS, Segment.FS, Segment.DS, Segment.ES]) {
       setNullSegment(state, segment, 0);

@@ -24,6 +24,7 @@ import {
   isPresent,
   isSegment,
   loadFromDescriptor,
+  markAccessed,
   readDescriptor,
   readTail,
   SystemType,
@@ -240,6 +241,7 @@ function callInner(lp: LogicalProcessor, what: Transfer, target: GateTarget): vo
   }
   pushReturn(lp, stack, what.insn.next, size);
   checkTarget(lp, code, target.offset);
+  markAccessed(lp, inner.descriptor);
   loadCode(lp, target.selector, code, level);
   loadFromDescriptor(lp, Segment.SS, inner.selector, inner.descriptor);
   stack.commit();
@@ -318,6 +320,9 @@ export function returnOutward(lp: LogicalProcessor, to: OutwardReturn): void {
   const level = to.selector & 3;
   const descriptor = returnStack(lp, to);
   checkTarget(lp, to.code, to.offset);
+  if (descriptor !== undefined) {
+    markAccessed(lp, descriptor);
+  }
   const outward = level > state.cpl;
   loadCode(lp, to.selector, to.code, level);
   if (descriptor === undefined) {

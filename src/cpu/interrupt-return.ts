@@ -1,5 +1,5 @@
 /** IRET in every mode: "Returning From an Exception- or Interrupt-Handler Procedure". */
-import { Segment } from "../execution/lp-window.ts";
+import { lpOffset, Segment } from "../execution/lp-window.ts";
 import { checkTarget, loadCode, transferRealMode } from "./code-segment.ts";
 import { returnOutward, returnTarget } from "./far-transfer.ts";
 import type { InstructionView } from "./instruction-view.ts";
@@ -91,7 +91,7 @@ function returnInRealOrVirtual(lp: LogicalProcessor, size: number): void {
 
 /** With the virtual-8086 mode extensions a 16-bit IRET works on VIF in place of IF. */
 function returnInVirtualExtended(lp: LogicalProcessor, size: number): void {
-  if (size !== 2 || (lp.state.low("cr4") & cr4Bit.VME) === 0) {
+  if (size !== 2 || (lp.state.read32(lpOffset.cr4) & cr4Bit.VME) === 0) {
     throw generalProtection();
   }
   const stack = currentStack(lp);

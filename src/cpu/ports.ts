@@ -139,7 +139,8 @@ export interface Intercepts {
   /**
    * Between instructions, highest priority first: MTF, preemption timer, NMI window, NMI, interrupt window, external interrupt.
    * Called before the LP's own delivery; true when a VM exit was taken. `interruptPending`: the local APIC has a deliverable
-   * vector; `nmiPending`: an NMI is latched.
+   * vector; `nmiPending`: an NMI is latched. It is asked when the event window is looked at: whoever makes one of these
+   * conditions true by other means than an event calls `LogicalProcessor.requestEvents`.
    */
   boundary(interruptPending: boolean, nmiPending: boolean): boolean;
   /** RFLAGS.IF does not mask external interrupts and IRET/NMI rules differ when the exiting controls are set. */

@@ -38,7 +38,7 @@ export function powerUp(lp: LogicalProcessor): void {
  */
 export function initialize(lp: LogicalProcessor): void {
   const { state } = lp;
-  state.setLow("cr0", cr0Bit.ET | (state.low("cr0") & (cr0Bit.NW | cr0Bit.CD)));
+  state.setLow("cr0", cr0Bit.ET | (state.read32(lpOffset.cr0) & (cr0Bit.NW | cr0Bit.CD)));
   lp.apic.initialize();
   lp.apicBaseChanged();
   resetRegisters(lp);

@@ -330,11 +330,7 @@ export class Processor extends LogicalProcessor {
       this.delivering = event;
       try {
         if (deliverThroughIdt(this, event)) {
-          this.state.interruptibility &= ~shadows;
-          this.state.activity = Activity.Active;
-          if (this.eventsHeldBack) {
-            this.requestEvents();
-          }
+          this.#delivered();
         }
         return;
       } catch (trap) {
@@ -348,6 +344,14 @@ export class Processor extends LogicalProcessor {
       }
     }
     this.#shutDown();
+  }
+
+  #delivered(): void {
+    this.state.interruptibility &= ~shadows;
+    this.state.activity = Activity.Active;
+    if (this.eventsHeldBack) {
+      this.requestEvents();
+    }
   }
 
   /** CR2, and DR6 with DR7.GD. A VM exit on the exception has left them alone. */
@@ -364,8 +368,8 @@ export class Processor extends LogicalProcessor {
     } else if (event.vector === Vector.DB && event.type !== 4) {
       const bits = Number(event.qualification);
       const found = dr6Bit.B0 | dr6Bit.B1 | dr6Bit.B2 | dr6Bit.B3;
-      state.setLow("dr6", (state.low("dr6") & ~found) | bits);
-      state.setLow("dr7", state.low("dr7") & ~dr7Bit.GD);
+      state.setLow("dr6", (state.read32(lpOffset.dr6) & ~found) | bits);
+      state.setLow("dr7", state.read32(lpOffset.dr7) & ~dr7Bit.GD);
     }
   }
 
@@ -393,7 +397,8 @@ export class Processor extends LogicalProcessor {
     const blocked = (state.read32(lpOffset.codeMode) & codeMode.simdBlocked) !== 0;
     if (blocked && simdMnemonics.has(mnemonic)) {
       const available =
-        (state.low("cr0") & cr0Bit.EM) === 0 && (state.low("cr4") & cr4Bit.OSFXSR) !== 0;
+        (state.read32(lpOffset.cr0) & cr0Bit.EM) === 0 &&
+        (state.read32(lpOffset.cr4) & cr4Bit.OSFXSR) !== 0;
       return available ? deviceNotAvailable() : undefinedOpcode();
     }
     const name = mnemonicName(mnemonic);

@@ -11,7 +11,7 @@ const baseOffset = (segment: number): number =>
   lpOffset.segment + segment * segmentStride + segmentOffset.base;
 
 function requireFsGsBase(lp: LogicalProcessor): void {
-  if (!lp.is64Bit || (lp.state.low("cr4") & cr4Bit.FSGSBASE) === 0) {
+  if (!lp.is64Bit || (lp.state.read32(lpOffset.cr4) & cr4Bit.FSGSBASE) === 0) {
     throw undefinedOpcode();
   }
 }

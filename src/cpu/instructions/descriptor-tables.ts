@@ -19,7 +19,7 @@ const exits = (
 
 /** User-mode instruction prevention: the places of the tables are not for programs to see. */
 function checkUmip(lp: LogicalProcessor): void {
-  if (lp.state.cpl > 0 && (lp.state.low("cr4") & cr4Bit.UMIP) !== 0) {
+  if (lp.state.cpl > 0 && (lp.state.read32(lpOffset.cr4) & cr4Bit.UMIP) !== 0) {
     throw generalProtection();
   }
 }

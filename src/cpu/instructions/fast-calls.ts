@@ -30,7 +30,7 @@ function loadFlat(lp: LogicalProcessor, code: number, codeRights: number, stack:
 /** SYSCALL—Fast System Call. */
 function syscall(lp: LogicalProcessor, insn: InstructionView): number {
   const { state } = lp;
-  if (!lp.is64Bit || (state.low("efer") & eferBit.SCE) === 0) {
+  if (!lp.is64Bit || (state.read32(lpOffset.efer) & eferBit.SCE) === 0) {
     throw undefinedOpcode();
   }
   const flags = lp.readFlags();
@@ -38,7 +38,7 @@ function syscall(lp: LogicalProcessor, insn: InstructionView): number {
   state.setGpr(r11, BigInt(flags & ~flagBit.RF));
   state.rip = state.get("lstar");
   const selector = state.readHigh32(lpOffset.star) & 0xfffc;
-  lp.changeFlags(0, state.low("fmask") | flagBit.RF);
+  lp.changeFlags(0, state.read32(lpOffset.fmask) | flagBit.RF);
   loadFlat(lp, selector, code64, selector + 8);
   setPrivilege(lp, 0);
   // A trap flag that the mask clears steps over the call.
@@ -52,7 +52,7 @@ const returnedFlags = flagsDefined & ~(flagBit.RF | flagBit.VM);
 /** SYSRET—Return From Fast System Call. */
 function sysret(lp: LogicalProcessor, insn: InstructionView): number {
   const { state } = lp;
-  if (!lp.is64Bit || (state.low("efer") & eferBit.SCE) === 0) {
+  if (!lp.is64Bit || (state.read32(lpOffset.efer) & eferBit.SCE) === 0) {
     throw undefinedOpcode();
   }
   lp.requirePrivilege0();
@@ -73,7 +73,7 @@ function sysret(lp: LogicalProcessor, insn: InstructionView): number {
 /** SYSENTER—Fast System Call. */
 function sysenter(lp: LogicalProcessor): number {
   const { state } = lp;
-  const selector = state.low("sysenterCs") & 0xfffc;
+  const selector = state.read32(lpOffset.sysenterCs) & 0xfffc;
   if (!lp.isProtected && !lp.isVirtual8086) {
     throw generalProtection();
   }
@@ -93,7 +93,7 @@ function sysenter(lp: LogicalProcessor): number {
 /** SYSEXIT—Fast Return from Fast System Call. */
 function sysexit(lp: LogicalProcessor, insn: InstructionView): number {
   const { state } = lp;
-  const selector = state.low("sysenterCs") & 0xfffc;
+  const selector = state.read32(lpOffset.sysenterCs) & 0xfffc;
   if (!lp.isProtected || selector === 0) {
     throw generalProtection();
   }

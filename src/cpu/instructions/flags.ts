@@ -1,4 +1,5 @@
 import { Outcome } from "../../execution/core-host.ts";
+import { lpOffset } from "../../execution/lp-window.ts";
 import type { InstructionView } from "../instruction-view.ts";
 import { loadableFlags } from "../interrupt-return.ts";
 import { Blocking, type InstructionTable, type LogicalProcessor } from "../logical-processor.ts";
@@ -7,7 +8,7 @@ import { currentStack } from "../stack.ts";
 import { generalProtection, undefinedOpcode } from "../trap.ts";
 
 const hasVirtualInterrupts = (lp: LogicalProcessor): boolean =>
-  (lp.state.low("cr4") & (lp.isVirtual8086 ? cr4Bit.VME : cr4Bit.PVI)) !== 0;
+  (lp.state.read32(lpOffset.cr4) & (lp.isVirtual8086 ? cr4Bit.VME : cr4Bit.PVI)) !== 0;
 
 /** In virtual-8086 mode below IOPL 3, only the 16-bit forms work, and only with the mode's extensions. */
 function usesVirtualInterruptFlag(lp: LogicalProcessor, size: number): boolean {
