@@ -46,6 +46,8 @@ export class PageWalker {
   readonly #state: LpState;
   readonly #physical: PhysicalAccess;
   readonly #physicalBits: number;
+  /** Bits of the high half of an address beyond the physical-address width. */
+  readonly #beyondWidth: number;
   readonly #pages1G: boolean;
   readonly #pse36: boolean;
   secondStage: SecondStage;
@@ -100,6 +102,7 @@ export class PageWalker {
     this.#state = state;
     this.#physical = physical;
     this.#physicalBits = model.physicalAddressBits;
+    this.#beyondWidth = ~(2 ** (model.physicalAddressBits - 32) - 1);
     this.#pages1G = model.features.has("pages1G");
     this.#pse36 = model.features.has("pse36");
     this.secondStage = secondStage;
@@ -123,7 +126,7 @@ export class PageWalker {
     }
     this.#noExecute = (efer & eferBit.NXE) !== 0 && this.mode >= PagingMode.pae;
     const top = this.mode === PagingMode.pae ? 0x7fff_ffff : 0x000f_ffff;
-    const beyond = top & ~(2 ** (this.#physicalBits - 32) - 1);
+    const beyond = top & this.#beyondWidth;
     this.#reservedHigh = this.#noExecute ? beyond : beyond | noExecute;
     this.#state.write32(lpOffset.walkReserved, 0);
     this.#state.write32(lpOffset.walkReserved + 4, this.#reservedHigh);
@@ -166,7 +169,7 @@ export class PageWalker {
   }
   /** @param words low and high halves of PDPTE0..3 */
   setPdptes(words: Uint32Array): boolean {
-    const reservedHigh = ~(2 ** (this.#physicalBits - 32) - 1);
+    const reservedHigh = this.#beyondWidth;
     for (let n = 0; n < 4; n++) {
       const low = words[n * 2] ?? 0;
       if (
