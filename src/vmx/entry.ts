@@ -17,7 +17,7 @@ import { exitReason } from "./exit-reasons.ts";
 import type { GuestEvents } from "./guest-events.ts";
 import { InterruptionType, interruptionBit } from "./interruption.ts";
 import type { MsrAreas } from "./msr-area.ts";
-import { loadGuestWords } from "./state-transfer.ts";
+import { loadGuestWords, setLow } from "./state-transfer.ts";
 import { slot } from "./vmcs-fields.ts";
 import { type VmxUnit, vmxOffset } from "./vmx-unit.ts";
 
@@ -169,12 +169,12 @@ export class VmEntries {
   #loadControlRegisters(): void {
     const { lp, vmcs, controls } = this.#unit;
     const { state } = lp;
-    const cr0 = (vmcs.low(slot.guestCr0) & ~cr0Kept) | (state.low("cr0") & cr0Kept);
-    state.setLow("cr0", cr0);
-    state.setLow("cr4", vmcs.low(slot.guestCr4));
+    const cr0 = (vmcs.low(slot.guestCr0) & ~cr0Kept) | (state.read32(lpOffset.cr0) & cr0Kept);
+    setLow(vmcs.i32, lpOffset.cr0, cr0);
+    setLow(vmcs.i32, lpOffset.cr4, vmcs.low(slot.guestCr4));
     if ((controls.entry & entryControl.loadDebugControls) !== 0) {
-      state.setLow("dr7", (vmcs.low(slot.guestDr7) & ~dr7Cleared) | dr7Set);
-      state.setLow("debugCtl", vmcs.low(slot.guestIa32Debugctl));
+      setLow(vmcs.i32, lpOffset.dr7, (vmcs.low(slot.guestDr7) & ~dr7Cleared) | dr7Set);
+      setLow(vmcs.i32, lpOffset.debugCtl, vmcs.low(slot.guestIa32Debugctl));
     }
   }
 
@@ -183,13 +183,13 @@ export class VmEntries {
     const { state } = lp;
     const { entry } = controls;
     if ((entry & entryControl.loadIa32Efer) !== 0) {
-      state.setLow("efer", vmcs.low(slot.guestIa32Efer));
+      setLow(vmcs.i32, lpOffset.efer, vmcs.low(slot.guestIa32Efer));
     } else {
       const isLong = (entry & entryControl.ia32eModeGuest) !== 0;
       const isPaged = (vmcs.low(slot.guestCr0) & 0x8000_0000) !== 0;
       const follows = isPaged ? eferBit.LMA | eferBit.LME : eferBit.LMA;
-      const efer = state.low("efer");
-      state.setLow("efer", isLong ? efer | eferBit.LMA | eferBit.LME : efer & ~follows);
+      const efer = state.read32(lpOffset.efer);
+      setLow(vmcs.i32, lpOffset.efer, isLong ? efer | eferBit.LMA | eferBit.LME : efer & ~follows);
     }
     if ((entry & entryControl.loadIa32Pat) !== 0) {
       state.write32(lpOffset.pat, vmcs.low(slot.guestIa32Pat));
@@ -212,7 +212,7 @@ export class VmEntries {
   #loadPdptes(): void {
     const { lp, vmcs, controls } = this.#unit;
     if ((controls.secondary & secondary.enableEpt) === 0) {
-      lp.walker.loadPdptes(lp.state.low("cr3"));
+      lp.walker.loadPdptes(lp.state.read32(lpOffset.cr3));
       return;
     }
     for (let n = 0; n < 8; n++) {

@@ -12,7 +12,7 @@ import { entryFailureBit, exitReason } from "./exit-reasons.ts";
 import { InterruptionType, interruptionBit } from "./interruption.ts";
 import type { MsrAreas } from "./msr-area.ts";
 import type { PreemptionTimer } from "./preemption-timer.ts";
-import { loadHostSegments, loadHostWords, saveGuestWords } from "./state-transfer.ts";
+import { loadHostSegments, loadHostWords, saveGuestWords, setLow } from "./state-transfer.ts";
 import { headerWord } from "./vmcs-cache.ts";
 import { slot } from "./vmcs-fields.ts";
 import { type VmxUnit, vmxOffset } from "./vmx-unit.ts";
@@ -181,8 +181,8 @@ export class VmExits {
     const { state } = lp;
     vmcs.changed(saveGuestWords(vmcs.i32, vmcs.base));
     vmcs.write32(slot.guestRflags, resume ? lp.readFlags() | flagBit.RF : lp.readFlags());
-    vmcs.write32(slot.guestCr0, state.low("cr0"));
-    vmcs.write32(slot.guestCr4, state.low("cr4"));
+    vmcs.write32(slot.guestCr0, state.read32(lpOffset.cr0));
+    vmcs.write32(slot.guestCr4, state.read32(lpOffset.cr4));
     this.#saveControlled(controls.exit);
     vmcs.write32(slot.guestActivity, state.activity > Activity.WaitForSipi ? 0 : state.activity);
     vmcs.write32(slot.guestInterruptibility, state.interruptibility & blocking.all);
@@ -199,7 +199,7 @@ export class VmExits {
       vmcs.write32(slot.entryInterruptionInformation, information & ~interruptionBit.valid);
     }
     if (this.#unit.profile.storesLma) {
-      const isLong = (state.low("efer") & eferBit.LMA) !== 0;
+      const isLong = (state.read32(lpOffset.efer) & eferBit.LMA) !== 0;
       const entry = vmcs.low(slot.entryControls) & ~entryControl.ia32eModeGuest;
       vmcs.write32(
         slot.entryControls,
@@ -212,14 +212,14 @@ export class VmExits {
     const { lp, vmcs } = this.#unit;
     const { state } = lp;
     if ((exit & exitControl.saveDebugControls) !== 0) {
-      vmcs.write32(slot.guestDr7, state.low("dr7"));
-      vmcs.write32(slot.guestIa32Debugctl, state.low("debugCtl"));
+      vmcs.write32(slot.guestDr7, state.read32(lpOffset.dr7));
+      vmcs.write32(slot.guestIa32Debugctl, state.read32(lpOffset.debugCtl));
     }
     if ((exit & exitControl.saveIa32Pat) !== 0) {
-      vmcs.write(slot.guestIa32Pat, state.low("pat"), state.readHigh32(lpOffset.pat));
+      vmcs.write(slot.guestIa32Pat, state.read32(lpOffset.pat), state.readHigh32(lpOffset.pat));
     }
     if ((exit & exitControl.saveIa32Efer) !== 0) {
-      vmcs.write32(slot.guestIa32Efer, state.low("efer"));
+      vmcs.write32(slot.guestIa32Efer, state.read32(lpOffset.efer));
     }
   }
 
@@ -265,7 +265,6 @@ export class VmExits {
     this.#loadEventState(isNmiExit);
     deriveSegments(lp.state, segments);
     this.#leaveGuestMemory();
-    unit.publish();
     if (!is64Bit && !this.#loadPdptes()) {
       this.#abort(abortIndicator.hostPdptes);
       return;
@@ -281,15 +280,17 @@ export class VmExits {
   #loadControls(exit: number, is64Bit: boolean): void {
     const { lp, vmcs } = this.#unit;
     const { state } = lp;
-    const cr0 = (vmcs.low(slot.hostCr0) & ~cr0Kept) | (state.low("cr0") & cr0Kept);
-    state.setLow("cr0", cr0);
-    state.setLow("cr4", vmcs.low(slot.hostCr4));
-    state.setLow("dr7", dr7Reset);
-    state.setLow("debugCtl", 0);
+    const cr0 = (vmcs.low(slot.hostCr0) & ~cr0Kept) | (state.read32(lpOffset.cr0) & cr0Kept);
+    setLow(vmcs.i32, lpOffset.cr0, cr0);
+    setLow(vmcs.i32, lpOffset.cr4, vmcs.low(slot.hostCr4));
+    setLow(vmcs.i32, lpOffset.dr7, dr7Reset);
+    setLow(vmcs.i32, lpOffset.debugCtl, 0);
     const longMode = eferBit.LMA | eferBit.LME;
     const efer =
-      (exit & exitControl.loadIa32Efer) !== 0 ? vmcs.low(slot.hostIa32Efer) : state.low("efer");
-    state.setLow("efer", is64Bit ? efer | longMode : efer & ~longMode);
+      (exit & exitControl.loadIa32Efer) !== 0
+        ? vmcs.low(slot.hostIa32Efer)
+        : state.read32(lpOffset.efer);
+    setLow(vmcs.i32, lpOffset.efer, is64Bit ? efer | longMode : efer & ~longMode);
     if ((exit & exitControl.loadIa32Pat) !== 0) {
       state.write32(lpOffset.pat, vmcs.low(slot.hostIa32Pat));
       state.write32(lpOffset.pat + 4, vmcs.high(slot.hostIa32Pat));
@@ -327,10 +328,10 @@ export class VmExits {
   /** @returns false when the host uses PAE paging and a PDPTE is malformed */
   #loadPdptes(): boolean {
     const { lp } = this.#unit;
-    if ((lp.state.low("cr4") & cr4Bit.PAE) === 0) {
+    if ((lp.state.read32(lpOffset.cr4) & cr4Bit.PAE) === 0) {
       return true;
     }
-    return lp.walker.loadPdptes(lp.state.low("cr3"));
+    return lp.walker.loadPdptes(lp.state.read32(lpOffset.cr3));
   }
 
   /** "VMX Aborts": the region gets an indicator and the processor shuts down. */
@@ -340,7 +341,6 @@ export class VmExits {
     lp.physical.write32(vmcs.currentPointer + headerWord.abortIndicator * 4, indicator);
     unit.leaveGuest();
     unit.count(vmxOffset.aborts);
-    unit.publish();
     lp.trace?.("vmx-abort", { lp: lp.index, vmcs: vmcs.currentPointer, indicator });
     lp.state.activity = Activity.Shutdown;
     lp.loadControlState();

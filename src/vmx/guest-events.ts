@@ -12,6 +12,9 @@ import type { VmxUnit } from "./vmx-unit.ts";
 const blocking = { sti: 1, movSs: 2, nmi: 8 } as const;
 const nmiInformation = interruptionBit.valid | (InterruptionType.Nmi << 8) | 2;
 const notStarted = -1;
+/** Controls under which the first boundary may exit though nothing new has happened. */
+const mayExitAtOnce =
+  primary.interruptWindowExiting | primary.nmiWindowExiting | primary.monitorTrapFlag;
 
 /** Events that exit between instructions, and the injection of events at VM entry. */
 export class GuestEvents {
@@ -33,11 +36,14 @@ export class GuestEvents {
 
   /** The guest begins: after its state is loaded, before anything is injected. */
   begin(): void {
-    const { controls, vmcs } = this.#unit;
+    const { lp, controls, vmcs, isInitHeld } = this.#unit;
     this.#isMtfPending = false;
     this.#retiredBefore = notStarted;
     if ((controls.pin & pin.activateVmxPreemptionTimer) !== 0) {
       this.#timer.start(vmcs.low(slot.preemptionTimerValue));
+    }
+    if (this.#timer.isRunning || isInitHeld || (controls.primary & mayExitAtOnce) !== 0) {
+      lp.requestEvents();
     }
   }
 

@@ -98,6 +98,12 @@ export function loadGuestWords(words: Int32Array, base: number): number {
   return segments;
 }
 
+/** Writes a 64-bit register whose upper half is 0. */
+export function setLow(words: Int32Array, offset: number, value: number): void {
+  words[offset >>> 2] = value;
+  words[(offset >>> 2) + 1] = 0;
+}
+
 const hostWords: readonly Word[] = [
   ...words64(rspOffset, "hostRsp"),
   ...words64(lpOffset.rip, "hostRip"),

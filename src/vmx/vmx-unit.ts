@@ -99,22 +99,23 @@ export class VmxUnit {
     const isUnrestricted = (this.controls.secondary & secondary.unrestrictedGuest) !== 0;
     this.isNonRoot = true;
     this.lp.fixedBits = isUnrestricted ? this.#unrestrictedBits : this.#rootBits;
-    this.publish();
+    this.#publishMode();
   }
   leaveGuest(): void {
     this.isNonRoot = false;
     this.usesEpt = false;
     this.lp.fixedBits = this.#rootBits;
-    this.publish();
+    this.#publishMode();
   }
 
+  #publishMode(): void {
+    this.vmcs.u32[vmxOffset.mode >>> 2] =
+      (this.isOn ? modeBit.on : 0) | (this.isNonRoot ? modeBit.nonRoot : 0);
+  }
   /** Makes the mode and the two pointers visible in the window. */
   publish(): void {
     const { state } = this.lp;
-    state.write32(
-      vmxOffset.mode,
-      (this.isOn ? modeBit.on : 0) | (this.isNonRoot ? modeBit.nonRoot : 0),
-    );
+    this.#publishMode();
     state.write64(vmxOffset.vmxonPointer, BigInt.asUintN(64, BigInt(this.vmxonPointer)));
     state.write64(vmxOffset.currentPointer, BigInt.asUintN(64, BigInt(this.vmcs.currentPointer)));
   }
