@@ -34,8 +34,10 @@ export class DirectCodePages implements CodePagePort {
   }
 }
 
-/** Longest sleep while waiting for another LP to look at its pending word. */
-const pollMs = 1;
+/** Looks at the other LP's pending word before going to sleep: a running LP clears the bit at its next block. */
+const spins = 2000;
+/** It wakes nobody by clearing it, so a sleep is short. */
+const pollMs = 0.1;
 
 /**
  * LPs on threads of their own. The page has been marked before `claim` is called, so nobody gets write permission to it any
@@ -84,12 +86,12 @@ export class ThreadCodePages implements CodePagePort {
   #awaitDrop(lp: number): void {
     const control = this.#control;
     const pending = control.pendingWord(lp);
-    for (;;) {
+    for (let looks = 0; ; looks++) {
       const seen = Atomics.load(control.words, pending);
       const isAway = control.presence(lp) !== Presence.Running;
       if ((seen & Pending.CodePage) === 0 || isAway || control.isStopping) return;
       this.#answerClaims();
-      Atomics.wait(control.words, pending, seen, pollMs);
+      if (looks >= spins) Atomics.wait(control.words, pending, seen, pollMs);
     }
   }
 

@@ -88,15 +88,12 @@ class ThreadedMachine {
     }
   }
 
-  /** Timeout, stop request, and a machine that can do nothing more. @returns what undoes it */
+  /** A stop request, and a machine that can do nothing more. @returns what undoes it */
   #watch(): () => void {
     const { signal } = this.#request.callbacks;
-    const { timeoutSeconds } = this.#request.configuration;
     const stop = (): void => this.#end({ type: signal?.reason as StopRequest });
     if (signal?.aborted) stop();
     signal?.addEventListener("abort", stop);
-    const timeout =
-      timeoutSeconds && setTimeout(() => this.#end({ type: "timeout" }), timeoutSeconds * 1000);
     let wasDead = false;
     const looks = setInterval(() => {
       const isDead = this.#control.isDead;
@@ -105,7 +102,6 @@ class ThreadedMachine {
     }, deadLookMs);
     return () => {
       signal?.removeEventListener("abort", stop);
-      clearTimeout(timeout);
       clearInterval(looks);
     };
   }
@@ -129,7 +125,11 @@ class ThreadedMachine {
       .call((control) => control.run())
       .catch((error) => this.#fail(error, platformSource));
     const lps = this.#lps.map((thread, lp) => this.#runLp(thread, lp));
+    const { timeoutSeconds } = this.#request.configuration;
+    const timeout =
+      timeoutSeconds && setTimeout(() => this.#end({ type: "timeout" }), timeoutSeconds * 1000);
     await this.#ended;
+    clearTimeout(timeout);
     const stopped = await Promise.all(lps.map((outcome) => withGrace(outcome)));
     this.#control.finish();
     return { lps: stopped, platform: await withGrace(platform) };
