@@ -53,6 +53,8 @@ export const selector = {
 
 export const PageFlag = { present: 1, writable: 2, user: 4, large: 0x80, global: 0x100 } as const;
 export const noExecute = 1n << 63n;
+/** INT of this ends a program at any level. */
+export const exitVector = 0x80;
 const all = PageFlag.present | PageFlag.writable | PageFlag.user;
 
 let compiled: WebAssembly.Module | undefined;
@@ -203,7 +205,7 @@ export class TestMachine {
     setSegment(state, Segment.TR, selector.tss, 0x8b, 0x167, BigInt(tss));
     setSegment(state, Segment.LDTR, 0, 0x10000, 0, 0n);
     for (let vector = 0; vector < 256; vector++) {
-      this.interruptGate(vector, 0x8e, 0, code);
+      this.interruptGate(vector, vector === exitVector ? 0xee : 0x8e, 0, code);
     }
   }
 
@@ -373,10 +375,11 @@ export class TestMachine {
     return { vector, errorCode, rip, cs, rflags, rsp, ss };
   }
 
-  /** The processor has halted outside any handler: the program ran to its end. */
+  /** The program ran to its end: it has halted outside any handler, or made an INT 80H. */
   get finished(): boolean {
     const rip = Number(this.state.rip);
     const inHandler = rip > place.handlers && rip <= place.handlers + 256 * 16;
-    return this.state.activity === Activity.Halted && !inHandler;
+    const exited = rip === place.handlers + exitVector * 16 + 1;
+    return this.state.activity === Activity.Halted && (exited || !inHandler);
   }
 }
