@@ -4,6 +4,19 @@ import type { Ending, RunResult } from "../machine/run-result.ts";
 const bugHint =
   "this is a bug of the simulator; please report it with the command line, the image and the lines above";
 
+/** Most places listed of accesses that nobody answered. */
+const unownedPlacesMax = 8;
+
+/** One line about accesses that no device answered; empty when there were none. */
+export function formatUnowned({ unowned }: RunResult): string {
+  const places = Object.entries(unowned);
+  if (places.length === 0) return "";
+  const sum = places.reduce((total, [, count]) => total + count, 0);
+  const listed = places.slice(0, unownedPlacesMax).map(([place, count]) => `${place} ×${count}`);
+  const more = places.length > unownedPlacesMax ? ", …" : "";
+  return `vmxon: no device answered ${sum} accesses: ${listed.join(", ")}${more}\n`;
+}
+
 /** Lines for stderr about an end that is not the guest's own; empty when there is nothing to say. */
 export function formatEnding({ ending, lps }: RunResult): string {
   const places = lps.map(({ state }) => `  ${describePlace(state)}\n`).join("");

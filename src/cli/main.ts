@@ -33,6 +33,7 @@ for (const command of [program, run]) {
 }
 
 try {
+  if (process.argv.length <= 2) throw new UserError("no command; see vmxon --help");
   await program.parseAsync();
 } catch (error) {
   process.exitCode = exitStatus.badInput;

@@ -89,6 +89,13 @@ export class RequestSlot {
     Atomics.wait(this.#words, this.#base, RequestState.Requested, timeoutMs);
   }
 
+  /** The LP, in an idle moment: what is not answered is still requested. */
+  assertRequested(): void {
+    const { state } = this;
+    const isUnderWay = state === RequestState.Requested || state === RequestState.Answered;
+    assert(isUnderWay, "request slot changed hands");
+  }
+
   /** The LP: the answer, as an unsigned 32-bit number. */
   take(): number {
     const result = this.#words[this.#base + word.result] ?? 0;

@@ -10,7 +10,7 @@ export function bugEnding(error: unknown, source: number | undefined): Ending {
   if (error instanceof Error && error.name === "UserError") throw new UserError(error.message);
   const message =
     error instanceof Error ? `${error.name}: ${error.message}${place(error)}` : String(error);
-  return { type: "bug", message, source };
+  return { type: "bug", message: message.replaceAll(/\s*\n\s*/g, " "), source };
 }
 
 /** Where it was thrown: the first place of the stack, on the same line. */

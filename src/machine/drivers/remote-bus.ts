@@ -60,6 +60,7 @@ export class RemoteBus implements Bus {
     this.#control.setPresence(this.#lp, Presence.Away);
     while (this.#slot.state !== RequestState.Answered) {
       if (this.#control.isFinished) throw machineGone;
+      this.#slot.assertRequested();
       this.whileWaiting();
       this.#slot.sleep(sleepMs);
     }
