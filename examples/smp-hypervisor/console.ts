@@ -142,6 +142,7 @@ function emitSerialPort(program: Program): void {
 
   emitWriteText(program, at.console_text, at.console_character);
   emitWriteNumber(program, at.console_number, at.console_character, 10);
+  emitWriteNumber(program, at.console_hex, at.console_character, 16);
 }
 
 /** A test-and-test-and-set lock: XCHG takes it; who fails reads until it looks free, so the cache line is not fought over. */
@@ -275,10 +276,10 @@ function emitTheEnd({ asm, at, text }: Program): void {
   asm.call(at.console_text);
   asm.mov(rdi, rbx);
   asm.call(at.console_text);
-  asm.lea(rdi, mem(text(" ")));
+  asm.lea(rdi, mem(text(" 0x")));
   asm.call(at.console_text);
   asm.mov(rdi, r12);
-  asm.call(at.console_number);
+  asm.call(at.console_hex);
   asm.lea(rdi, mem(text("\n")));
   asm.call(at.console_text);
   asm.mov(edi, 1);

@@ -27,6 +27,7 @@ export const labels = {
   console_character: "AL: character, written to COM1",
   console_text: "RDI: zero-terminated text, written to COM1",
   console_number: "RDI: number, written to COM1 in decimal",
+  console_hex: "RDI: number, written to COM1 in hexadecimal",
   console_lock_take: "spins until the console is ours",
   console_lock_release: "gives the console back",
   log_character: "AL: character, appended to this processor's log; keeps all other registers",
@@ -35,7 +36,8 @@ export const labels = {
   log_processor: "begins a line: LP n",
   guest_character: "AL: character a guest has written; begins its lines with LP n and vCPU m",
   print_logs: "writes the logs of all processors to COM1, in LP order, and empties them",
-  fatal: "RDI: text, RSI: number; prints both and ends the machine with exit value 1",
+  fatal:
+    "RDI: text, RSI: number; prints both (the number in hexadecimal) and ends the machine with exit value 1",
   power_off: "EDI: exit value; does not return",
 
   // apic.ts

@@ -7,7 +7,7 @@ export const loadAddress = 0x100000;
 export const trampolineAddress = 0x8000;
 export const startUpVector = trampolineAddress >> 12;
 
-export const maximumProcessors = 8;
+export const maximumProcessors = 64;
 export const pageSize = 0x1000;
 const largePageSize = 0x200000;
 export const stackSize = 0x4000;
@@ -86,7 +86,7 @@ export const guestMap = {
   ram: 0x200000,
   pageTables: 0x200000,
   information: 0x210000,
-  stacks: 0x220000,
+  stacks: 0x280000,
   /** 2 MiB of memory that exists page by page, when first touched. */
   onDemand: 0x400000,
   end: 0x600000,

@@ -98,7 +98,9 @@ function createStory(program: Program): Story {
       write([...parts, "\n"], at.log_text, at.log_number);
     },
     announce(...parts) {
+      asm.call(at.console_lock_take);
       write([...parts, "\n"], at.console_text, at.console_number);
+      asm.call(at.console_lock_release);
     },
     onBsp(body) {
       const skip = asm.label(`story_skip_${skips++}`);
