@@ -53,7 +53,7 @@ export function loadCr0(lp: LogicalProcessor, value: bigint): void {
     value >> 32n !== 0n ||
     (next & (cr0Bit.PG | cr0Bit.PE)) >>> 0 === cr0Bit.PG ||
     (next & (cr0Bit.NW | cr0Bit.CD)) === cr0Bit.NW ||
-    (next & cr0Ones) >>> 0 !== cr0Ones ||
+    (~next & cr0Ones) !== 0 ||
     (next & ~cr0Allowed) !== 0;
   if (isMalformed) {
     throw generalProtection();
@@ -145,7 +145,7 @@ export function loadCr4(lp: LogicalProcessor, value: bigint): void {
   const isMalformed =
     value >> 32n !== 0n ||
     (next & ~supportedCr4(lp.model)) !== 0 ||
-    (next & cr4Ones) >>> 0 !== cr4Ones ||
+    (~next & cr4Ones) !== 0 ||
     (next & ~cr4Allowed) !== 0 ||
     (lp.isLongMode && (next & cr4Bit.PAE) === 0);
   if (isMalformed || !mayEnablePcids(lp, old, next)) {
