@@ -77,11 +77,12 @@ function takeNmi(lp: LogicalProcessor): boolean {
   if (!lp.nmiPending || state.activity === Activity.Shutdown) {
     return false;
   }
-  if ((state.interruptibility & (Blocking.nmi | Blocking.movSs)) !== 0) {
+  // STI is free to hold back NMIs together with interrupts, and does.
+  if ((state.interruptibility & (Blocking.nmi | shadows)) !== 0) {
     lp.eventsHeldBack = true;
     return false;
   }
-  lp.nmiPending = false;
+  lp.unlatchNmi();
   state.interruptibility |= Blocking.nmi;
   state.activity = Activity.Active;
   lp.trace?.("nmi", { lp: lp.index, rip: state.rip });

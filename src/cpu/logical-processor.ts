@@ -315,13 +315,23 @@ export abstract class LogicalProcessor {
     this.requestEvents();
   }
   get nmiPending(): boolean {
-    return this.state.read32(privateOffset.nmiPending) !== 0;
+    return this.state.read32(privateOffset.nmisPending) !== 0;
   }
-  set nmiPending(pending: boolean) {
-    this.state.write32(privateOffset.nmiPending, pending ? 1 : 0);
-    if (pending) {
-      this.requestEvents();
-    }
+  /**
+   * An NMI has arrived. One is remembered while NMIs are blocked; two while they are not, since the first is as good as taken
+   * and the second then waits for its handler to return.
+   */
+  latchNmi(): void {
+    const { state } = this;
+    const most = (state.interruptibility & Blocking.nmi) !== 0 ? 1 : 2;
+    const latched = state.read32(privateOffset.nmisPending);
+    state.write32(privateOffset.nmisPending, Math.max(latched, Math.min(latched + 1, most)));
+    this.requestEvents();
+  }
+  /** One of the NMIs that are latched is being delivered, or causes a VM exit. */
+  unlatchNmi(): void {
+    const latched = this.state.read32(privateOffset.nmisPending);
+    this.state.write32(privateOffset.nmisPending, latched - 1);
   }
   get initPending(): boolean {
     return this.state.read32(privateOffset.initPending) !== 0;

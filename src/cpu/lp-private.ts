@@ -4,8 +4,8 @@ import { lpOffset } from "../execution/lp-window.ts";
 export const privateOffset = {
   /** Debug exceptions pending on the next boundary: DR6 bits B0–B3 (enabled ones) and BS; VMX adds bit 12. */
   pendingDebug: lpOffset.cpuPrivate + 0x00,
-  /** An NMI is latched. */
-  nmiPending: lpOffset.cpuPrivate + 0x04,
+  /** How many NMIs are latched. */
+  nmisPending: lpOffset.cpuPrivate + 0x04,
   /** An INIT is latched. */
   initPending: lpOffset.cpuPrivate + 0x08,
   /** Vector of a latched SIPI, or -1. */

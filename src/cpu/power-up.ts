@@ -83,7 +83,7 @@ function resetRegisters(lp: LogicalProcessor): void {
   lp.writeFlags(flagBit.fixed);
   state.interruptibility = 0;
   lp.pendingDebug = 0;
-  lp.nmiPending = false;
+  state.write32(privateOffset.nmisPending, 0);
   lp.initPending = false;
   state.write32(privateOffset.monitorArmed, 0);
   state.activity = lp.index === 0 ? Activity.Active : Activity.WaitForSipi;

@@ -146,7 +146,7 @@ export class Processor extends LogicalProcessor {
     const { state } = this;
     switch (this.apic.accept(entry)) {
       case Acceptance.Nmi:
-        this.nmiPending = true;
+        this.latchNmi();
         break;
       case Acceptance.Init:
         this.initPending = true;
@@ -272,10 +272,16 @@ export class Processor extends LogicalProcessor {
     return 1;
   }
 
-  /** Instruction breakpoints are faults: before the instruction, unless RF says that it has been seen. */
+  /**
+   * Instruction breakpoints are faults: before the instruction, unless RF says that it has been seen. One on the instruction
+   * behind a load of SS is passed over.
+   */
   #hitsBreakpoint(): boolean {
     const { state } = this;
     if (!this.breakpoints.any || (state.read32(lpOffset.systemFlags) & flagBit.RF) !== 0) {
+      return false;
+    }
+    if ((state.interruptibility & Blocking.movSs) !== 0) {
       return false;
     }
     const base = state.read64(lpOffset.codeBase);
@@ -310,7 +316,10 @@ export class Processor extends LogicalProcessor {
     this.#deliver(exceptionEvent(fault), true);
   }
   deliverDebug(bits: number, type: 3 | 5, instructionLength: number): void {
-    const qualification = BigInt((bits | this.pendingDebug) >>> 0);
+    // Single-step that a load of SS held back goes unreported when the next instruction raises #DB by itself.
+    const ownCause = bits !== 0 || type === 5;
+    const held = ownCause ? this.pendingDebug & ~dr6Bit.BS : this.pendingDebug;
+    const qualification = BigInt((bits | held) >>> 0);
     this.pendingDebug = 0;
     const event = { vector: Vector.DB, errorCode: undefined } as const;
     this.#deliver({ ...event, type, instructionLength, qualification }, true);

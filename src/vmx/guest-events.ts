@@ -181,7 +181,7 @@ export class GuestEvents {
     if ((lp.state.interruptibility & (blocking.movSs | ownBlocking)) !== 0) {
       return false;
     }
-    lp.nmiPending = false;
+    lp.unlatchNmi();
     this.#exits.between(exitReason.exceptionOrNmi, 0, nmiInformation >>> 0);
     return true;
   }
