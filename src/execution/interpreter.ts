@@ -400,6 +400,8 @@ function runFunction(
       f.branch(exit);
     };
     f.loop((look) => {
+      // With nothing left to run, nothing is fetched either: a fetch could fault.
+      f.if(i32.eqz(remaining), () => leave(RunExit.Budget));
       // Look up the block at `rip`.
       f.set(linear, i64.and(i64.add(rip, codeBase), linearMask));
       f.if(i64.ne(i64.or(i64.and(linear, pageMask), context), fetchTag), () => {
