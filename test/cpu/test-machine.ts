@@ -85,6 +85,8 @@ export class TestMachine {
   readonly mailbox: Mailbox;
   readonly written: { readonly port: number; readonly value: number }[] = [];
   readonly sent: InterruptMessage[] = [];
+  /** Exceptions as they were raised, those that could not be delivered included. */
+  readonly exceptions: { readonly vector: number; readonly errorCode: number }[] = [];
   readonly mmio = new Map<number, number>();
   readonly ports = new Map<number, number>();
   time = 0;
@@ -112,6 +114,12 @@ export class TestMachine {
       model,
       lpCount: 1,
       apicIds: [0],
+      trace: (kind, detail) => {
+        if (kind === "exception") {
+          const { vector, error } = detail;
+          this.exceptions.push({ vector: Number(vector), errorCode: Number(error) });
+        }
+      },
     });
     this.state = this.lp.state;
     this.mailbox = lpMailbox(this.state.i32, windowBase(layout, 0));
