@@ -53,21 +53,39 @@ export function formatStatistics(result: RunResult): string {
     .join("\n");
 }
 
-/** VM exits: a row per reason that occurred, a column per LP. Empty when there were none. */
+type Counts = Readonly<Record<string, number>>;
+
+/** VM exits: a row per reason that occurred, a column per LP, then the same per VMCS. Empty when there were none. */
 export function formatExits(lps: readonly LpReport[]): string {
-  const sums: Record<string, number> = {};
+  const byLp = lps.map(({ state, statistics }) => [`LP ${state.index}`, statistics.exits] as const);
+  const byVmcs = new Map<string, Counts>();
   for (const { statistics } of lps) {
-    for (const [reason, exits] of Object.entries(statistics.exits))
-      sums[reason] = (sums[reason] ?? 0) + exits;
+    for (const [pointer, exits] of Object.entries(statistics.exitsByVmcs)) {
+      byVmcs.set(`VMCS ${pointer}`, sumCounts([byVmcs.get(`VMCS ${pointer}`) ?? {}, exits]));
+    }
   }
+  const vmcss = [...byVmcs].sort(([a], [b]) => (a < b ? -1 : 1));
+  return [formatExitTable(byLp), formatExitTable(vmcss)].filter((table) => table !== "").join("\n");
+}
+
+function formatExitTable(columns: readonly (readonly [title: string, exits: Counts])[]): string {
+  const sums = sumCounts(columns.map(([, exits]) => exits));
   if (total(sums) === 0) return "";
-  const head = ["VM exits by reason", ...lps.map(({ state }) => `LP ${state.index}`), "all"];
+  const head = ["VM exits by reason", ...columns.map(([title]) => title), "all"];
   const rows = counts(sums).map(([reason, sum]) => [
     reason,
-    ...lps.map(({ statistics }) => count(statistics.exits[reason] ?? 0)),
+    ...columns.map(([, exits]) => count(exits[reason] ?? 0)),
     count(sum),
   ]);
   return formatTable([head, ...rows]);
+}
+
+function sumCounts(list: readonly Counts[]): Counts {
+  const sums: Record<string, number> = {};
+  for (const counted of list) {
+    for (const [name, value] of Object.entries(counted)) sums[name] = (sums[name] ?? 0) + value;
+  }
+  return sums;
 }
 
 function formatUnsupported(lps: readonly LpReport[]): string {

@@ -9,11 +9,12 @@ import type { InterruptMessage } from "../protocol/interrupt-message.ts";
 import type { Mailbox } from "../protocol/mailbox.ts";
 import { attachVmx } from "../vmx/attach.ts";
 import { exitReasonTitle } from "../vmx/exit-reasons.ts";
-import { readExitCounts, vmxOffset } from "../vmx/vmx-unit.ts";
+import { readExitCounts, type VmxUnit, vmxOffset } from "../vmx/vmx-unit.ts";
 import { applyBootState } from "./boot-state.ts";
 import type { LpActor, LpStop } from "./drivers/actors.ts";
 import { takeSnapshot } from "./lp-snapshot.ts";
 import { findCpuModel, type MachineBlueprint } from "./machine.ts";
+import { hexadecimal } from "./quantities.ts";
 import type { LpReport } from "./run-result.ts";
 
 export interface LpHostOptions {
@@ -33,6 +34,7 @@ export class LpHost implements LpActor {
   readonly #fabric: CountingFabric;
   readonly #mailbox: Mailbox;
   readonly #pendingWord: number;
+  readonly #vmx: VmxUnit | undefined;
   #rootCycles = 0;
   #nonRootCycles = 0;
 
@@ -56,7 +58,7 @@ export class LpHost implements LpActor {
       randomSeed: seed,
       ...(options.trace === undefined ? {} : { trace: options.trace }),
     });
-    attachVmx(this.lp, layout.ramBytes);
+    this.#vmx = attachVmx(this.lp, layout.ramBytes)?.unit;
     this.lp.reset();
     if (index === 0) applyBootState(this.lp, blueprint.boot);
     const base = windowBase(layout, index);
@@ -101,6 +103,13 @@ export class LpHost implements LpActor {
     else this.#rootCycles += cycles;
   }
 
+  #exitsByVmcs(): LpReport["statistics"]["exitsByVmcs"] {
+    const byVmcs = this.#vmx?.exitsByVmcs ?? new Map<number, Uint32Array>();
+    return Object.fromEntries(
+      [...byVmcs].map(([pointer, counts]) => [hexadecimal(pointer), exitsByName(counts)]),
+    );
+  }
+
   /** What is known of the LP when it has stopped. */
   report(haltedCycles: number, deviceAccesses: number): LpReport {
     const { blueprint, index, clock } = this.#options;
@@ -112,6 +121,7 @@ export class LpHost implements LpActor {
       statistics: {
         instructions: lp.core.retired,
         exits: exitsByName(readExitCounts(lp.state.u32, base)),
+        exitsByVmcs: this.#exitsByVmcs(),
         entries: this.vmEntries,
         interruptsSent: this.interruptsSent,
         interruptsReceived: this.#mailbox.taken,
@@ -126,6 +136,7 @@ export class LpHost implements LpActor {
   }
 }
 
+/** VM exits by title of the basic reason; reasons that did not occur are left out. */
 function exitsByName(counts: Uint32Array): Record<string, number> {
   const named: Record<string, number> = {};
   for (const [reason, count] of counts.entries()) {

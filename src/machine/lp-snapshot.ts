@@ -2,6 +2,7 @@ import { LpState } from "../cpu/lp-state.ts";
 import { codeMode } from "../execution/code-mode.ts";
 import { readStatusFlags } from "../execution/flags.ts";
 import { Activity, lpOffset, Segment } from "../execution/lp-window.ts";
+import { vmxOffset } from "../vmx/vmx-unit.ts";
 
 const activityNames = Object.keys(Activity) as readonly (keyof typeof Activity)[];
 const registerNames = [
@@ -22,8 +23,12 @@ const registerNames = [
   "R14",
   "R15",
 ] as const;
+/** By the two low bits of the published mode. */
+const vmxModes = ["off", "root"] as const;
 const controlNames = ["cr0", "cr2", "cr3", "cr4", "efer"] as const;
 const segmentNames = Object.keys(Segment) as readonly (keyof typeof Segment)[];
+
+export type VmxMode = "off" | "root" | "non-root";
 
 export interface SegmentSnapshot {
   readonly selector: number;
@@ -40,6 +45,7 @@ export interface LpSnapshot {
   /** Default size of code: 16, 32 or 64. */
   readonly bits: number;
   readonly cpl: number;
+  readonly vmx: VmxMode;
   readonly rip: bigint;
   readonly rflags: number;
   readonly registers: Readonly<Record<string, bigint>>;
@@ -61,6 +67,7 @@ export function takeSnapshot(
     ).toLowerCase(),
     bits: 16 << (state.read32(lpOffset.codeMode) & codeMode.sizeMask),
     cpl: state.cpl,
+    vmx: vmxModes[state.read32(vmxOffset.mode) & 3] ?? "non-root",
     rip: state.rip,
     rflags: (state.read32(lpOffset.systemFlags) | readStatusFlags(state.u32, windowBase)) >>> 0,
     registers: Object.fromEntries(registerNames.map((name, number) => [name, state.gpr(number)])),
@@ -94,7 +101,8 @@ const hex = (value: number | bigint, digits: number): string =>
 /** Where the LP is, in one line. */
 export function describePlace(lp: LpSnapshot): string {
   const cs = lp.segments["CS"];
-  return `LP ${lp.index}: ${lp.activity}, ${lp.bits}-bit code, CPL ${lp.cpl}, CS:RIP ${hex(cs?.selector ?? 0, 4)}:${hex(lp.rip, 16)}`;
+  const place = lp.vmx === "off" ? "" : `VMX ${lp.vmx} operation, `;
+  return `LP ${lp.index}: ${lp.activity}, ${lp.bits}-bit code, CPL ${lp.cpl}, ${place}CS:RIP ${hex(cs?.selector ?? 0, 4)}:${hex(lp.rip, 16)}`;
 }
 
 /** All of it, several lines. */

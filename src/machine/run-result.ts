@@ -45,6 +45,8 @@ export interface LpStatistics {
   readonly instructions: number;
   /** VM exits by name of the exit reason. */
   readonly exits: Readonly<Record<string, number>>;
+  /** The same for each VMCS, by its physical address: a virtual processor may have run on several LPs. */
+  readonly exitsByVmcs: Readonly<Record<string, Readonly<Record<string, number>>>>;
   readonly entries: number;
   readonly interruptsSent: number;
   readonly interruptsReceived: number;
@@ -61,6 +63,7 @@ export interface LpStatistics {
 export const noStatistics: LpStatistics = {
   instructions: 0,
   exits: {},
+  exitsByVmcs: {},
   entries: 0,
   interruptsSent: 0,
   interruptsReceived: 0,

@@ -51,6 +51,11 @@ export class VmxUnit {
   readonly #rootBits: FixedBits;
   readonly #unrestrictedBits: FixedBits;
 
+  /** VM exits on this LP by basic reason, for each VMCS by its address. */
+  readonly exitsByVmcs = new Map<number, Uint32Array>();
+  #countedPointer = none;
+  #counts: Uint32Array = new Uint32Array(exitReasonLimit);
+
   constructor(lp: LogicalProcessor, profile: VmxProfile) {
     this.lp = lp;
     this.profile = profile;
@@ -150,9 +155,23 @@ export class VmxUnit {
   // ——— statistics
 
   countExit(reason: number): void {
-    const at = (vmxOffset.exits >>> 2) + (reason < exitReasonLimit ? reason : 0);
+    const index = reason < exitReasonLimit ? reason : 0;
+    const at = (vmxOffset.exits >>> 2) + index;
     this.vmcs.u32[at] = (this.vmcs.u32[at] ?? 0) + 1;
+    const counts = this.#countsOfCurrent();
+    counts[index] = (counts[index] ?? 0) + 1;
   }
+
+  #countsOfCurrent(): Uint32Array {
+    const { currentPointer } = this.vmcs;
+    if (currentPointer !== this.#countedPointer) {
+      this.#counts = this.exitsByVmcs.get(currentPointer) ?? new Uint32Array(exitReasonLimit);
+      this.exitsByVmcs.set(currentPointer, this.#counts);
+      this.#countedPointer = currentPointer;
+    }
+    return this.#counts;
+  }
+
   count(offset: number): void {
     this.vmcs.u32[offset >>> 2] = (this.vmcs.u32[offset >>> 2] ?? 0) + 1;
   }
