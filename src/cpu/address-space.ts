@@ -112,15 +112,24 @@ export class AddressSpace {
   }
 
   /**
-   * VM entry and exit: from now on translations are those of this VM. `changed` is to follow.
+   * VM entry and exit: from now on translations are those of this VM. `changed` or `vmChanged` is to follow.
    * @param vpid 0 in root operation and without VPID
    * @param ep4ta EPT PML4 address with the bits that matter, 0 without EPT
+   * @param forgetsZero VPIDs are off: what is known under VPID 0 does not outlive the transition
    */
-  enter(vpid: number, ep4ta: number): void {
-    if (this.#vpids[this.#vm] === vpid && this.#ep4tas[this.#vm] === ep4ta) {
-      return;
+  enter(vpid: number, ep4ta: number, forgetsZero: boolean): void {
+    if (forgetsZero) {
+      this.#dropVpidZero();
     }
-    this.#vm = this.#vmIndex(vpid, ep4ta);
+    if (this.#vpids[this.#vm] !== vpid || this.#ep4tas[this.#vm] !== ep4ta) {
+      this.#vm = this.#vmIndex(vpid, ep4ta);
+    }
+  }
+  /** After `enter`, when CR0, CR4 and EFER are as they were. */
+  vmChanged(): void {
+    this.#chooseId();
+    this.modeChanged();
+    this.#forgetFetch();
   }
 
   // Invalidation. Each leaves a valid context in force.
@@ -233,14 +242,24 @@ export class AddressSpace {
   #forget(mask: number, value: number): void {
     for (let n = this.#live - 1; n >= 0; n--) {
       if (((this.#keys[n] ?? noKey) & mask) === value) {
-        this.#live -= 1;
-        this.#keys[n] = this.#keys[this.#live] ?? noKey;
-        this.#ids[n] = this.#ids[this.#live] ?? 0;
+        this.#drop(n);
       }
     }
     this.#chooseId();
     this.modeChanged();
     this.#forgetFetch();
+  }
+  #dropVpidZero(): void {
+    for (let n = this.#live - 1; n >= 0; n--) {
+      if (this.#vpids[(this.#keys[n] ?? 0) >>> vmShift] === 0) {
+        this.#drop(n);
+      }
+    }
+  }
+  #drop(n: number): void {
+    this.#live -= 1;
+    this.#keys[n] = this.#keys[this.#live] ?? noKey;
+    this.#ids[n] = this.#ids[this.#live] ?? 0;
   }
 
   #vmIndex(vpid: number, ep4ta: number): number {

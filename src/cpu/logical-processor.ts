@@ -375,6 +375,11 @@ export abstract class LogicalProcessor {
     this.core.codeContextChanged();
     this.#requestStepping();
   }
+  /** As `loadControlState`, after a VM entry or exit that has left all it looks at as it was but the address space. */
+  switchedVm(): void {
+    this.addressSpace.vmChanged();
+    this.#requestStepping();
+  }
   /** CPL, CS or SS has changed. */
   codeSegmentChanged(): void {
     this.addressSpace.modeChanged();

@@ -2,7 +2,7 @@ import type { InstructionView } from "../cpu/instruction-view.ts";
 import { ApicMode } from "../cpu/local-apic/registers.ts";
 import { privateOffset } from "../cpu/lp-private.ts";
 import type { DeliveredEvent } from "../cpu/ports.ts";
-import { eferBit, flagBit } from "../cpu/register-bits.ts";
+import { cr0Bit, eferBit, flagBit } from "../cpu/register-bits.ts";
 import { generalProtection, undefinedOpcode, vmExitTaken } from "../cpu/trap.ts";
 import { Outcome } from "../execution/core-host.ts";
 import { Activity, lpOffset } from "../execution/lp-window.ts";
@@ -12,12 +12,20 @@ import type { EntryRule, RuleOutcome } from "./entry-rules/entry-rule.ts";
 import { usesPaePaging } from "./entry-rules/guest-pdptes.ts";
 import { type EntryAttempt, preliminaryRules } from "./entry-rules/preliminary.ts";
 import type { ExtendedPageTables } from "./ept.ts";
-import { cr0Kept, deriveSegments, type VmExits } from "./exit.ts";
+import type { VmExits } from "./exit.ts";
 import { exitReason } from "./exit-reasons.ts";
 import type { GuestEvents } from "./guest-events.ts";
+import { cr0Kept } from "./host-loading.ts";
+import { isProperMode } from "./instructions/guards.ts";
 import { InterruptionType, interruptionBit } from "./interruption.ts";
 import type { MsrAreas } from "./msr-area.ts";
-import { loadGuestWords, setLow } from "./state-transfer.ts";
+import {
+  deriveSegments,
+  derivesMore,
+  loadGuestWords,
+  modeChanged,
+  setMode,
+} from "./state-transfer.ts";
 import { slot } from "./vmcs-fields.ts";
 import { type VmxUnit, vmxOffset } from "./vmx-unit.ts";
 
@@ -42,6 +50,8 @@ export class VmEntries {
   readonly #parts: EntryParts;
   readonly #unit: VmxUnit;
   readonly #checker = new RuleChecker();
+  /** The entry has changed more than the address space: derived state is to be worked out anew. */
+  #isModeChanged = false;
   readonly #attempt: { -readonly [K in keyof EntryAttempt]: EntryAttempt[K] } = {
     isVmxOperation: false,
     isProperMode: false,
@@ -82,7 +92,7 @@ export class VmEntries {
     const { lp, vmcs } = unit;
     const attempt = this.#attempt;
     attempt.isVmxOperation = unit.isOn;
-    attempt.isProperMode = lp.isProtected && (!lp.isLongMode || lp.is64Bit);
+    attempt.isProperMode = isProperMode(lp);
     attempt.isNonRoot = unit.isNonRoot;
     attempt.cpl = lp.state.cpl;
     attempt.hasCurrentVmcs = vmcs.hasCurrent;
@@ -122,8 +132,9 @@ export class VmEntries {
     controls.isLongMode = lp.isLongMode;
     controls.isX2apic = lp.apic.mode === ApicMode.X2Apic;
     controls.currentPointer = vmcs.currentPointer;
-    const broken = this.#checker.check(controls, vmcs.dirty);
-    vmcs.held(this.#checker.held);
+    const checker = this.#checker;
+    const broken = checker.check(controls, vmcs.dirty, vmcs.live);
+    vmcs.held(checker.held, checker.live);
     return broken;
   }
 
@@ -145,11 +156,12 @@ export class VmEntries {
   #loadGuest(): boolean {
     const { lp, vmcs, controls } = this.#unit;
     const { ept, areas, exits } = this.#parts;
-    this.#loadControlRegisters();
+    let changed = this.#loadControlRegisters() | this.#loadControlledMsrs();
     const segments = loadGuestWords(vmcs.i32, vmcs.base);
-    deriveSegments(lp.state, segments);
-    lp.writeFlags(vmcs.low(slot.guestRflags));
-    this.#loadControlledMsrs();
+    changed |= segments | this.#loadFlags();
+    if (segments !== 0) {
+      deriveSegments(lp.state, segments);
+    }
     ept.begin();
     this.#enterGuestMemory();
     if (usesPaePaging(controls)) {
@@ -157,44 +169,62 @@ export class VmEntries {
     }
     const loads = vmcs.low(slot.entryMsrLoadCount);
     if (loads !== 0) {
+      changed |= modeChanged;
       const failed = areas.load(vmcs.address(slot.entryMsrLoadAddress), loads);
       if (failed !== 0) {
         exits.entryFailure(exitReason.msrLoading, failed);
         return false;
       }
     }
+    this.#isModeChanged = (changed & derivesMore) !== 0;
     return true;
   }
 
-  #loadControlRegisters(): void {
+  /** @returns `modeChanged` or 0 */
+  #loadControlRegisters(): number {
     const { lp, vmcs, controls } = this.#unit;
-    const { state } = lp;
-    const cr0 = (vmcs.low(slot.guestCr0) & ~cr0Kept) | (state.read32(lpOffset.cr0) & cr0Kept);
-    setLow(vmcs.i32, lpOffset.cr0, cr0);
-    setLow(vmcs.i32, lpOffset.cr4, vmcs.low(slot.guestCr4));
+    const words = vmcs.i32;
+    const cr0 = (vmcs.low(slot.guestCr0) & ~cr0Kept) | (lp.state.read32(lpOffset.cr0) & cr0Kept);
+    let changed =
+      setMode(words, lpOffset.cr0, cr0) | setMode(words, lpOffset.cr4, vmcs.low(slot.guestCr4));
     if ((controls.entry & entryControl.loadDebugControls) !== 0) {
-      setLow(vmcs.i32, lpOffset.dr7, (vmcs.low(slot.guestDr7) & ~dr7Cleared) | dr7Set);
-      setLow(vmcs.i32, lpOffset.debugCtl, vmcs.low(slot.guestIa32Debugctl));
+      const dr7 = (vmcs.low(slot.guestDr7) & ~dr7Cleared) | dr7Set;
+      changed |= setMode(words, lpOffset.dr7, dr7);
+      lp.state.write32(lpOffset.debugCtl, vmcs.low(slot.guestIa32Debugctl));
     }
+    return changed;
   }
 
-  #loadControlledMsrs(): void {
+  /** @returns `modeChanged` or 0 */
+  #loadControlledMsrs(): number {
     const { lp, vmcs, controls } = this.#unit;
-    const { state } = lp;
     const { entry } = controls;
-    if ((entry & entryControl.loadIa32Efer) !== 0) {
-      setLow(vmcs.i32, lpOffset.efer, vmcs.low(slot.guestIa32Efer));
-    } else {
-      const isLong = (entry & entryControl.ia32eModeGuest) !== 0;
-      const isPaged = (vmcs.low(slot.guestCr0) & 0x8000_0000) !== 0;
-      const follows = isPaged ? eferBit.LMA | eferBit.LME : eferBit.LMA;
-      const efer = state.read32(lpOffset.efer);
-      setLow(vmcs.i32, lpOffset.efer, isLong ? efer | eferBit.LMA | eferBit.LME : efer & ~follows);
-    }
     if ((entry & entryControl.loadIa32Pat) !== 0) {
-      state.write32(lpOffset.pat, vmcs.low(slot.guestIa32Pat));
-      state.write32(lpOffset.pat + 4, vmcs.high(slot.guestIa32Pat));
+      lp.state.write32(lpOffset.pat, vmcs.low(slot.guestIa32Pat));
+      lp.state.write32(lpOffset.pat + 4, vmcs.high(slot.guestIa32Pat));
     }
+    const loadsEfer = (entry & entryControl.loadIa32Efer) !== 0;
+    const efer = loadsEfer ? vmcs.low(slot.guestIa32Efer) : this.#eferByMode();
+    return setMode(vmcs.i32, lpOffset.efer, efer);
+  }
+
+  /** IA32_EFER when no field holds it: LMA is the entry control, LME follows it in a paged guest. */
+  #eferByMode(): number {
+    const { lp, vmcs, controls } = this.#unit;
+    const efer = lp.state.read32(lpOffset.efer);
+    if ((controls.entry & entryControl.ia32eModeGuest) !== 0) {
+      return efer | eferBit.LMA | eferBit.LME;
+    }
+    const isPaged = (vmcs.low(slot.guestCr0) & cr0Bit.PG) !== 0;
+    return efer & ~(isPaged ? eferBit.LMA | eferBit.LME : eferBit.LMA);
+  }
+
+  /** @returns `modeChanged` when the guest is in virtual-8086 mode */
+  #loadFlags(): number {
+    const { lp, vmcs } = this.#unit;
+    const flags = vmcs.low(slot.guestRflags);
+    lp.writeFlags(flags);
+    return (flags & flagBit.VM) !== 0 ? modeChanged : 0;
   }
 
   /** Translations are tagged as the guest's. Without VPIDs those of VPID 0 do not outlive the entry. */
@@ -202,10 +232,7 @@ export class VmEntries {
     const { lp, vmcs, controls } = this.#unit;
     const { ept } = this.#parts;
     const usesVpid = (controls.secondary & secondary.enableVpid) !== 0;
-    lp.addressSpace.enter(usesVpid ? vmcs.low(slot.vpid) : 0, ept.tag);
-    if (!usesVpid) {
-      lp.addressSpace.invalidateVpid(0);
-    }
+    lp.addressSpace.enter(usesVpid ? vmcs.low(slot.vpid) : 0, ept.tag, !usesVpid);
   }
 
   /** With EPT the PDPTEs come from the VMCS, without it from memory; the rules have checked them. */
@@ -231,7 +258,11 @@ export class VmEntries {
     unit.enterGuest();
     unit.count(vmxOffset.entries);
     this.#loadEventState(isVectoring);
-    lp.loadControlState();
+    if (this.#isModeChanged) {
+      lp.loadControlState();
+    } else {
+      lp.switchedVm();
+    }
     events.begin();
     if (lp.trace !== undefined) {
       this.#trace();

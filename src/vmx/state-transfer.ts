@@ -2,9 +2,16 @@
  * Moving processor state between the LP window and the current VMCS, word by word over prepared tables: a VM exit and the
  * VM entry after it are to cost little more than the words they move.
  */
+import type { LpState } from "../cpu/lp-state.ts";
+import { deriveSegment } from "../cpu/segment-registers.ts";
 import { lpOffset, Segment, segmentOffset, segmentStride } from "../execution/lp-window.ts";
 import { groupsBySlot } from "./entry-rules/all-rules.ts";
 import { type FieldName, slot } from "./vmcs-fields.ts";
+
+/** Bits of what the loading functions return, beside those of segments: CR0, CR4, EFER, DR7 or a mode flag has changed. */
+export const modeChanged = 1 << 8;
+/** What `LogicalProcessor.loadControlState` derives things from. */
+export const derivesMore = modeChanged | (1 << Segment.CS) | (1 << Segment.SS);
 
 /** One 32-bit word that is the same in the window and in the guest-state area. */
 interface Word {
@@ -19,10 +26,10 @@ interface Word {
 function words32(offset: number, field: FieldName, segment = -1): Word[] {
   return [{ window: offset >>> 2, position: slot[field], segment }];
 }
-function words64(offset: number, field: FieldName): Word[] {
+function words64(offset: number, field: FieldName, segment = -1): Word[] {
   return [
-    { window: offset >>> 2, position: slot[field], segment: -1 },
-    { window: (offset >>> 2) + 1, position: slot[field] + 1, segment: -1 },
+    { window: offset >>> 2, position: slot[field], segment },
+    { window: (offset >>> 2) + 1, position: slot[field] + 1, segment },
   ];
 }
 
@@ -34,7 +41,8 @@ function segmentWords(name: (typeof segmentNames)[number], number: number): Word
     ...words32(at + segmentOffset.selector, `guest${name}Selector`),
     ...words32(at + segmentOffset.rights, `guest${name}AccessRights`, number),
     ...words32(at + segmentOffset.limit, `guest${name}Limit`, number),
-    ...words64(at + segmentOffset.base, `guest${name}Base`),
+    // The base of CS is part of how code is fetched.
+    ...words64(at + segmentOffset.base, `guest${name}Base`, number === Segment.CS ? number : -1),
   ];
 }
 
@@ -83,7 +91,7 @@ export function saveGuestWords(words: Int32Array, base: number): number {
 
 /**
  * Copies the guest-state area into the registers.
- * @returns bit n: the rights or limit of segment n have changed
+ * @returns bit n: the rights or limit of segment n (or the base of CS) have changed
  */
 export function loadGuestWords(words: Int32Array, base: number): number {
   let segments = 0;
@@ -98,10 +106,15 @@ export function loadGuestWords(words: Int32Array, base: number): number {
   return segments;
 }
 
-/** Writes a 64-bit register whose upper half is 0. */
-export function setLow(words: Int32Array, offset: number, value: number): void {
-  words[offset >>> 2] = value;
-  words[(offset >>> 2) + 1] = 0;
+/** Writes a register that decides about modes; its upper half is 0. @returns `modeChanged` or 0 */
+export function setMode(words: Int32Array, offset: number, value: number): number {
+  const at = offset >>> 2;
+  if (words[at] === (value | 0)) {
+    return 0;
+  }
+  words[at] = value;
+  words[at + 1] = 0;
+  return modeChanged;
 }
 
 const hostWords: readonly Word[] = [
@@ -170,15 +183,20 @@ function setSegment(
   words[at + 2] = limit;
   return 1 << segment;
 }
-function clearBase(words: Int32Array, segment: number): void {
+/** @returns whether it was something else */
+function clearBase(words: Int32Array, segment: number): boolean {
   const at = segmentBaseOffset(segment) >>> 2;
+  if (words[at] === 0 && words[at + 1] === 0) {
+    return false;
+  }
   words[at] = 0;
   words[at + 1] = 0;
+  return true;
 }
 
 /**
  * Loads the host's segment registers; the bases of FS, GS and TR are `loadHostWords`'s.
- * @returns bit n: the rights or limit of segment n have changed
+ * @returns bit n: the rights or limit of segment n (or the base of CS) have changed
  */
 export function loadHostSegments(words: Int32Array, base: number, is64Bit: boolean): number {
   let segments = 0;
@@ -194,10 +212,19 @@ export function loadHostSegments(words: Int32Array, base: number, is64Bit: boole
   const codeRights = is64Bit ? hostRights.code64 : hostRights.code32;
   const code = words[base + slot.hostCsSelector] ?? 0;
   segments |= setSegment(words, Segment.CS, code, codeRights, flatLimit);
-  clearBase(words, Segment.CS);
+  if (clearBase(words, Segment.CS)) {
+    segments |= 1 << Segment.CS;
+  }
   const task = words[base + slot.hostTrSelector] ?? 0;
   segments |= setSegment(words, Segment.TR, task, hostRights.task, taskLimit);
   segments |= setSegment(words, Segment.LDTR, 0, hostRights.unusable, 0);
   clearBase(words, Segment.LDTR);
   return segments;
+}
+
+/** Recomputes what is derived from the segments in a set; CS is `loadControlState`'s. */
+export function deriveSegments(state: LpState, segments: number): void {
+  for (let left = segments & 0xff & ~(1 << Segment.CS); left !== 0; left &= left - 1) {
+    deriveSegment(state, 31 - Math.clz32(left & -left));
+  }
 }

@@ -40,6 +40,7 @@ export class VmcsCache {
   readonly #pointers = new Float64Array(lineCount).fill(noPointer);
   readonly #modified = new Uint8Array(lineCount);
   readonly #dirty = new Int32Array(lineCount);
+  readonly #live = new Int32Array(lineCount);
   readonly #lastUse = new Float64Array(lineCount);
   #uses = 0;
   #line = 0;
@@ -82,6 +83,12 @@ export class VmcsCache {
   write32(position: number, value: number): void {
     this.write(position, value, 0);
   }
+  /** Writes a field that no rule reads: exit information. */
+  put(position: number, low: number, high: number): void {
+    const at = this.base + position;
+    this.i32[at] = low;
+    this.i32[at + 1] = high;
+  }
   /** A field as an address below 2^53. */
   address(position: number): number {
     return this.high(position) * 0x1_0000_0000 + this.low(position);
@@ -96,9 +103,14 @@ export class VmcsCache {
   get dirty(): GroupSet {
     return this.#dirty[this.#line] ?? allGroups;
   }
-  /** These groups have just been found to hold. */
-  held(groups: GroupSet): void {
+  /** Groups with rules that must be looked at each time. */
+  get live(): GroupSet {
+    return this.#live[this.#line] ?? 0;
+  }
+  /** These groups have just been found to hold. @param live those of them that must be looked at again all the same */
+  held(groups: GroupSet, live: GroupSet): void {
     this.#dirty[this.#line] = (this.#dirty[this.#line] ?? 0) & ~groups;
+    this.#live[this.#line] = live;
   }
 
   // ——— header of the current VMCS
@@ -214,6 +226,7 @@ export class VmcsCache {
     this.#pointers[line] = pointer;
     this.#modified[line] = 0;
     this.#dirty[line] = allGroups;
+    this.#live[line] = 0;
   }
   /** All but revision identifier and abort indicator, which software and VMX aborts write in memory. */
   #writeBack(line: number): void {

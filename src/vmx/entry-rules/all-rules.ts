@@ -8,7 +8,7 @@ import { exitControlRules } from "./exit-controls.ts";
 import { guestNonRegisterRules } from "./guest-non-register.ts";
 import { guestPdpteRules } from "./guest-pdptes.ts";
 import { guestRegisterRules } from "./guest-registers.ts";
-import { guestRipRules, guestTableRules } from "./guest-rip-rflags.ts";
+import { guestFlagsRules, guestRipRules, guestTableRules } from "./guest-rip-rflags.ts";
 import { guestSegmentRules } from "./guest-segments.ts";
 import {
   hostAddressSpaceRules,
@@ -33,6 +33,7 @@ export const ruleGroups: readonly RuleGroup[] = [
   guestSegmentRules,
   guestTableRules,
   guestRipRules,
+  guestFlagsRules,
   guestNonRegisterRules,
   guestPdpteRules,
 ];
@@ -61,8 +62,8 @@ ruleGroups.forEach((group, n) => {
 });
 
 /**
- * Rules that also look at something beside the VMCS (the processor's mode, memory): they are evaluated at each entry,
- * with their group.
+ * Rules that also look at something beside the VMCS (the processor's mode, memory): while they apply they are evaluated at
+ * each entry.
  */
 const dependsOnMore: ReadonlySet<string> = new Set([
   "CTL-17",
@@ -73,6 +74,9 @@ const dependsOnMore: ReadonlySet<string> = new Set([
   "GNR-25",
   "GPD-02",
 ]);
+const hostModeGroup: GroupSet = 1 << ruleGroups.indexOf(hostModeRules);
+/** In a set of live groups: the processor was in IA-32e mode at the last check. */
+const longModeBit = 1 << 30;
 
 interface PreparedGroup {
   readonly all: readonly EntryRule[];
@@ -82,11 +86,6 @@ const prepared: readonly PreparedGroup[] = ruleGroups.map((group) => ({
   all: group.rules,
   always: group.rules.filter((rule) => dependsOnMore.has(rule.id)),
 }));
-/** Groups that have such rules. */
-const groupsToVisit = prepared.reduce(
-  (set, group, n) => (group.always.length > 0 ? set | (1 << n) : set),
-  0,
-);
 
 function firstBroken(rules: readonly EntryRule[], entry: EntryContext): EntryRule | undefined {
   for (const rule of rules) {
@@ -97,31 +96,54 @@ function firstBroken(rules: readonly EntryRule[], entry: EntryContext): EntryRul
   return undefined;
 }
 
+function isLive(group: PreparedGroup, entry: EntryContext): boolean {
+  return group.always.some((rule) => rule.applies === undefined || rule.applies(entry));
+}
+
 /** Evaluates the rules that may have changed their answer. One per LP. */
 export class RuleChecker {
   /** Groups that are known to hold after the last `check`. */
   held: GroupSet = 0;
-
+  /** Groups with rules that are to be evaluated at each entry: what `check` was given, brought up to date; opaque. */
+  live: GroupSet = 0;
   /**
    * @param dirty groups of which a field has been written since they last held
+   * @param live what `live` was after the last check of this VMCS
    * @returns the first rule that does not hold
    */
-  check(entry: EntryContext, dirty: GroupSet): EntryRule | undefined {
-    let visit = dirty | groupsToVisit;
+  check(entry: EntryContext, dirty: GroupSet, live: GroupSet): EntryRule | undefined {
+    const mode = entry.isLongMode ? longModeBit : 0;
     this.held = 0;
+    this.live = (live & ~longModeBit) | mode;
+    let visit = dirty | (live & ~longModeBit);
+    if ((live & longModeBit) !== mode) {
+      visit |= hostModeGroup;
+    }
     while (visit !== 0) {
       const n = 31 - Math.clz32(visit & -visit);
       const bit = 1 << n;
       visit ^= bit;
       const group = prepared[n];
-      if (group !== undefined) {
-        const broken = firstBroken((dirty & bit) !== 0 ? group.all : group.always, entry);
-        if (broken !== undefined) {
-          return broken;
-        }
+      const broken = group && this.#checkGroup(group, bit, entry, (dirty & bit) !== 0);
+      if (broken !== undefined) {
+        return broken;
       }
       this.held |= bit;
     }
     return undefined;
+  }
+
+  #checkGroup(
+    group: PreparedGroup,
+    bit: GroupSet,
+    entry: EntryContext,
+    isDirty: boolean,
+  ): EntryRule | undefined {
+    if (!isDirty) {
+      return firstBroken(group.always, entry);
+    }
+    const hasLive = bit !== hostModeGroup && isLive(group, entry);
+    this.live = hasLive ? this.live | bit : this.live & ~bit;
+    return firstBroken(group.all, entry);
   }
 }

@@ -45,16 +45,10 @@ function hasUniformTop(e: EntryContext): boolean {
   return top === 0 || top === -1;
 }
 
+/** RIP changes at every VM exit: its rules stand apart, so that they alone are evaluated then. */
 export const guestRipRules: RuleGroup = {
   name: "guest-rip-rflags-ssp",
-  reads: [
-    "entryControls",
-    "entryInterruptionInformation",
-    "guestCsAccessRights",
-    "guestRip",
-    "guestRflags",
-    "guestCr0",
-  ],
+  reads: ["entryControls", "guestCsAccessRights", "guestRip"],
   rules: [
     rule("GRF-01", "bits 63:32 of RIP are 0", (e) => e.high(slot.guestRip) === 0, {
       text: "the guest is not in 64-bit mode",
@@ -64,6 +58,13 @@ export const guestRipRules: RuleGroup = {
       text: "the guest is in 64-bit mode",
       applies: isLongCode,
     }),
+  ],
+};
+
+export const guestFlagsRules: RuleGroup = {
+  name: "guest-rip-rflags-ssp",
+  reads: ["entryControls", "entryInterruptionInformation", "guestRflags", "guestCr0"],
+  rules: [
     rule(
       "GRF-03",
       "the reserved bits of RFLAGS are 0",
