@@ -13,6 +13,7 @@ import {
 
 interface Block {
   readonly rip: bigint;
+  readonly mode: number;
   readonly record: number;
   readonly records: number;
 }
@@ -159,8 +160,8 @@ export class CodeCache {
 
   #enter(page: CodePage, block: DecodedBlock, physical: number, rip: bigint, mode: number): void {
     this.#next = block.record + block.records * recordBytes;
-    page.blocks.push({ rip, record: block.record, records: block.records });
-    const entry = this.#entryOf(rip);
+    page.blocks.push({ rip, mode, record: block.record, records: block.records });
+    const entry = this.#entryOf(rip, mode);
     this.#u64[(entry + blockEntryOffset.rip) >>> 3] = rip;
     this.#u32[(entry + blockEntryOffset.key) >>> 2] = physical;
     this.#u32[(entry + blockEntryOffset.key + 4) >>> 2] = mode;
@@ -168,16 +169,17 @@ export class CodeCache {
   }
 
   #forget(block: Block): void {
-    const entry = this.#entryOf(block.rip);
+    const entry = this.#entryOf(block.rip, block.mode);
     if (this.#u32[(entry + blockEntryOffset.record) >>> 2] === block.record) {
       this.#u8.fill(0, entry, entry + blockEntryBytes);
     }
   }
 
   /** Same hash as the generated look-up. */
-  #entryOf(rip: bigint): number {
+  #entryOf(rip: bigint, mode: number): number {
     const low = Number(BigInt.asUintN(32, rip));
-    return this.#blocksBase + ((low ^ (low >>> 14)) & (blockEntries - 1)) * blockEntryBytes;
+    const hash = low ^ (low >>> 14) ^ (mode << 8);
+    return this.#blocksBase + (hash & (blockEntries - 1)) * blockEntryBytes;
   }
 
   #straddler(physical: number, rip: bigint, mode: number, second: number): number {
@@ -203,7 +205,7 @@ export class CodeCache {
     this.#codePages.mark(physical, head);
     this.#codePages.mark(second, 15 - head);
     for (const page of [firstPage, secondPage]) {
-      page.blocks.push({ rip, record: block.record, records: block.records });
+      page.blocks.push({ rip, mode, record: block.record, records: block.records });
     }
     if (this.#straddlers.size >= straddlersMax) {
       this.#straddlers.clear();

@@ -409,7 +409,11 @@ function runFunction(
         translateFetch();
       });
       f.set(physical, i32.or(fetchPage, i32.and(i32.wrap(linear), i32.const(0xfff))));
-      const hash = i32.xor(i32.wrap(rip), i32.shrU(i32.wrap(rip), i32.const(14)));
+      // The decode mode is part of the hash: code that is stepped through now and then keeps its blocks.
+      const hash = i32.xor(
+        i32.xor(i32.wrap(rip), i32.shrU(i32.wrap(rip), i32.const(14))),
+        i32.shl(mode, i32.const(8)),
+      );
       f.set(entry, i32.add(i32.shl(i32.and(hash, i32.const(16383)), i32.const(5)), window));
       const key = i64.or(i64.extendU(physical), i64.shl(i64.extendU(mode), i64.const(32)));
       const found = i32.and(
