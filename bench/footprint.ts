@@ -9,12 +9,29 @@ const ramMebibytes = 128;
 /** When the guest has been at work for long enough to have grown. */
 const lookAfterMs = 6000;
 
+/** In MiB, guest RAM not counted: what each LP costs, and what the process costs that no LP is to blame for. */
+export interface Footprint {
+  readonly perLp: number;
+  readonly fixed: number;
+}
+
+const few = 2;
+const many = 6;
+
 /**
- * Memory of the process above guest RAM, in MiB per LP: what is resident outside the mapping that holds RAM, and the LPs'
+ * Compares machines of few and of many LPs. Counted is what is resident outside the mapping that holds RAM, and the LPs'
  * windows, which lie in that mapping, at their full size. Linux only: undefined elsewhere.
  */
-export async function memoryPerLp(image: string, lps: number): Promise<number | undefined> {
+export async function measureFootprint(image: string): Promise<Footprint | undefined> {
   if (process.platform !== "linux") return undefined;
+  const small = await aboveRam(image, few);
+  const large = await aboveRam(image, many);
+  if (small === undefined || large === undefined) return undefined;
+  const perLp = (large - small) / (many - few);
+  return { perLp, fixed: small - few * perLp };
+}
+
+async function aboveRam(image: string, lps: number): Promise<number | undefined> {
   const { totalBytes } = layOutMemory(ramMebibytes * mebibyte, lps, lpWindowBytes);
   const args = [cliFile, "run", image, "--lps", String(lps), "--ram", `${ramMebibytes}M`];
   let outside: number | undefined;
@@ -23,8 +40,7 @@ export async function memoryPerLp(image: string, lps: number): Promise<number | 
       outside = residentOutside(pid, totalBytes);
     }, lookAfterMs);
   });
-  if (outside === undefined) return undefined;
-  return outside / mebibyte / lps + lpWindowBytes / mebibyte;
+  return outside === undefined ? undefined : (outside + lps * lpWindowBytes) / mebibyte;
 }
 
 /** Resident bytes of a process without its largest mapping of at least `bytes` bytes; undefined when there is none. */

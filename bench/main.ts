@@ -12,7 +12,7 @@ import type { Engine } from "./engine.ts";
 import { bochs } from "./engines/bochs.ts";
 import { qemu } from "./engines/qemu.ts";
 import { vmxon } from "./engines/vmxon.ts";
-import { memoryPerLp } from "./footprint.ts";
+import { measureFootprint } from "./footprint.ts";
 import { isRoundTrip, rate, readPhases } from "./phases.ts";
 import { measureStart } from "./start-up.ts";
 import { median } from "./statistics.ts";
@@ -70,7 +70,7 @@ const rateOf = (title: string, phase: string): number | undefined =>
 printRates();
 printRatios();
 const start = usable.includes(vmxon) ? await measureStart(guest("bench64.mb"), 4) : undefined;
-const memory = usable.includes(vmxon) ? await memoryPerLp(guest("bench64.mb"), 4) : undefined;
+const memory = usable.includes(vmxon) ? await measureFootprint(guest("bench64.mb")) : undefined;
 if (start !== undefined) {
   console.log(
     `start to first guest instruction, 4 LPs: ${start.process.toFixed(2)} s of the process, ${start.run.toFixed(2)} s of the run`,
@@ -136,7 +136,7 @@ function writeResults(): void {
     medians: Object.fromEntries(medians),
     all: Object.fromEntries(results),
     start,
-    memoryMebibytesPerLp: memory,
+    memoryMebibytes: memory,
   };
   writeFileSync(file, `${JSON.stringify(content, null, 2)}\n`);
   console.log(`written: ${file}`);

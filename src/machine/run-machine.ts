@@ -1,14 +1,13 @@
 import type { RunCallbacks } from "./callbacks.ts";
 import type { DriverName, MachineConfiguration } from "./configuration.ts";
-import { runDeterministic } from "./drivers/deterministic.ts";
 import type { Driver } from "./drivers/driver.ts";
-import { runThreads } from "./drivers/threads.ts";
 import { buildMachine } from "./machine.ts";
 import type { RunResult } from "./run-result.ts";
 
-const drivers: Readonly<Record<DriverName, Driver>> = {
-  threads: runThreads,
-  deterministic: runDeterministic,
+/** Loaded when asked for: with threads, this thread needs none of what an LP is made of. */
+const drivers: Readonly<Record<DriverName, () => Promise<Driver>>> = {
+  threads: async () => (await import("./drivers/threads.ts")).runThreads,
+  deterministic: async () => (await import("./drivers/deterministic.ts")).runDeterministic,
 };
 
 /**
@@ -22,5 +21,6 @@ export async function runMachine(
 ): Promise<RunResult> {
   const requestedAt = performance.now();
   const blueprint = buildMachine(configuration);
-  return drivers[configuration.driver]({ configuration, blueprint, callbacks, requestedAt });
+  const run = await drivers[configuration.driver]();
+  return run({ configuration, blueprint, callbacks, requestedAt });
 }

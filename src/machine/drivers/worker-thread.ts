@@ -3,6 +3,9 @@ import { type Remote, wrap } from "comlink";
 import { workerFile } from "../project-files.ts";
 import { comlinkEndpoint } from "./comlink-endpoint.ts";
 
+/** What a run allocates dies young; the default would let every thread fill tens of megabytes before looking. */
+const maxYoungGenerationSizeMb = 8;
+
 /**
  * A worker and the service it exposes. `failed` rejects when the thread dies of an exception or ends by itself; a call that
  * was under way then never comes back, so calls are raced against it.
@@ -15,8 +18,11 @@ export class WorkerThread<Control> {
 
   /** @param name of the worker's file, @param source what its trouble is put down to: an LP, or -1 for the platform */
   constructor(name: string, data: unknown, transfer: readonly TransferListItem[] = []) {
-    // Its console is nobody's business: what a worker has to say it says through its service.
-    this.#worker = new Worker(workerFile(name), { workerData: data, transferList: [...transfer] });
+    this.#worker = new Worker(workerFile(name), {
+      workerData: data,
+      transferList: [...transfer],
+      resourceLimits: { maxYoungGenerationSizeMb },
+    });
     this.control = wrap<Control>(comlinkEndpoint(this.#worker));
     this.failed = new Promise<never>((_, reject) => {
       this.#worker.once("error", reject);
