@@ -3,30 +3,24 @@
  */
 import type { CpuModel } from "../cpu/models/cpu-model.ts";
 import { supportedEfer } from "../cpu/models/cpu-model.ts";
-import type { VmxCapabilities } from "../cpu/models/vmx-capabilities.ts";
 import { debugControlBits } from "../cpu/msr-table.ts";
+import type { ControlName } from "./controls.ts";
 import {
-  type ControlName,
-  entryControl,
-  exitControl,
-  exitControl2,
-  pin,
-  primary,
-  secondary,
-  tertiary,
-  vmFunction,
-} from "./controls.ts";
+  offeredControls,
+  reportedMsrs,
+  translationCapabilities,
+  vmFunctionMask,
+  vmxMsr,
+  type WordRange,
+  wordRanges,
+} from "./reported-msrs.ts";
 import { vmcsBytes, vmcsFields } from "./vmcs-fields.ts";
-
-/** A control word: the bits that must be 1, and the bits that may be. Unsigned. */
-export interface WordRange {
-  readonly mustBeOne: number;
-  readonly mayBeOne: number;
-}
 
 export interface VmxProfile {
   /** What the capability MSRs read as, by MSR number. */
   readonly msrs: ReadonlyMap<number, bigint>;
+  /** Controls that may be set to 1, and VM functions there are. */
+  readonly offered: ReadonlySet<ControlName>;
   readonly revision: number;
   readonly pin: WordRange;
   readonly primary: WordRange;
@@ -74,189 +68,41 @@ export interface VmxProfile {
   readonly fieldExists: Uint8Array;
 }
 
-/** IA32_VMX_EPT_VPID_CAP, low half. */
-export const eptCapability = {
-  executeOnly: 1 << 0,
-  walkLength4: 1 << 6,
-  walkLength5: 1 << 7,
-  uncacheable: 1 << 8,
-  writeBack: 1 << 14,
-  pages2M: 1 << 16,
-  pages1G: 1 << 17,
-  invept: 1 << 20,
-  accessedDirty: 1 << 21,
-  advancedInformation: 1 << 22,
-  supervisorShadowStack: 1 << 23,
-  inveptSingle: 1 << 25,
-  inveptAll: 1 << 26,
-} as const;
-
-/** IA32_VMX_EPT_VPID_CAP, high half. */
-export const vpidCapability = {
-  invvpid: 1 << 0,
-  individualAddress: 1 << 8,
-  singleContext: 1 << 9,
-  allContexts: 1 << 10,
-  retainingGlobals: 1 << 11,
-} as const;
-
-export const vmxMsr = {
-  basic: 0x480,
-  pinbased: 0x481,
-  procbased: 0x482,
-  exit: 0x483,
-  entry: 0x484,
-  misc: 0x485,
-  cr0Fixed0: 0x486,
-  cr0Fixed1: 0x487,
-  cr4Fixed0: 0x488,
-  cr4Fixed1: 0x489,
-  vmcsEnum: 0x48a,
-  procbased2: 0x48b,
-  eptVpidCap: 0x48c,
-  truePinbased: 0x48d,
-  trueProcbased: 0x48e,
-  trueExit: 0x48f,
-  trueEntry: 0x490,
-  vmfunc: 0x491,
-} as const satisfies Record<keyof VmxCapabilities, number>;
-
-/**
- * Controls that this simulator carries out. A model's capability MSRs are reported less what is not listed, so that
- * software is never offered a control that would do nothing.
- */
-const implemented = {
-  pin:
-    pin.externalInterruptExiting |
-    pin.nmiExiting |
-    pin.virtualNmis |
-    pin.activateVmxPreemptionTimer,
-  primary:
-    primary.interruptWindowExiting |
-    primary.useTscOffsetting |
-    primary.hltExiting |
-    primary.invlpgExiting |
-    primary.mwaitExiting |
-    primary.rdpmcExiting |
-    primary.rdtscExiting |
-    primary.cr3LoadExiting |
-    primary.cr3StoreExiting |
-    primary.cr8LoadExiting |
-    primary.cr8StoreExiting |
-    primary.nmiWindowExiting |
-    primary.movDrExiting |
-    primary.unconditionalIoExiting |
-    primary.useIoBitmaps |
-    primary.monitorTrapFlag |
-    primary.useMsrBitmaps |
-    primary.monitorExiting |
-    primary.pauseExiting |
-    primary.activateSecondaryControls,
-  secondary:
-    secondary.enableEpt |
-    secondary.descriptorTableExiting |
-    secondary.enableRdtscp |
-    secondary.enableVpid |
-    secondary.wbinvdExiting |
-    secondary.unrestrictedGuest |
-    secondary.rdrandExiting |
-    secondary.enableInvpcid |
-    secondary.rdseedExiting |
-    secondary.enableXsavesXrstors |
-    secondary.useTscScaling,
-  exit:
-    exitControl.saveDebugControls |
-    exitControl.hostAddressSpaceSize |
-    exitControl.acknowledgeInterruptOnExit |
-    exitControl.saveIa32Pat |
-    exitControl.loadIa32Pat |
-    exitControl.saveIa32Efer |
-    exitControl.loadIa32Efer |
-    exitControl.saveVmxPreemptionTimer,
-  entry:
-    entryControl.loadDebugControls |
-    entryControl.ia32eModeGuest |
-    entryControl.loadIa32Pat |
-    entryControl.loadIa32Efer,
-} as const;
-
-const low = (value: bigint): number => Number(value & 0xffff_ffffn);
-const high = (value: bigint): number => Number((value >> 32n) & 0xffff_ffffn);
-const join = (highHalf: number, lowHalf: number): bigint =>
-  (BigInt(highHalf >>> 0) << 32n) | BigInt(lowHalf >>> 0);
-
-/** A control-word MSR with the bits that may be 1 reduced to what is implemented; bits fixed to 1 stay. */
-function reduced(msr: bigint, controls: number): bigint {
-  return join(high(msr) & (controls | low(msr)), low(msr));
-}
-
-/** Bits 44:32 of IA32_VMX_BASIC: the region size is a property of this implementation, not of the model. */
-const regionSizeMask = 0x1fffn << 32n;
-
-function reportedMsrs(vmx: VmxCapabilities): VmxCapabilities {
-  return {
-    ...vmx,
-    basic: (vmx.basic & ~regionSizeMask) | (BigInt(vmcsBytes) << 32n),
-    pinbased: reduced(vmx.pinbased, implemented.pin),
-    truePinbased: reduced(vmx.truePinbased, implemented.pin),
-    procbased: reduced(vmx.procbased, implemented.primary),
-    trueProcbased: reduced(vmx.trueProcbased, implemented.primary),
-    procbased2: reduced(vmx.procbased2, implemented.secondary),
-    exit: reduced(vmx.exit, implemented.exit),
-    trueExit: reduced(vmx.trueExit, implemented.exit),
-    entry: reduced(vmx.entry, implemented.entry),
-    trueEntry: reduced(vmx.trueEntry, implemented.entry),
-    vmfunc: 0n,
-  };
-}
-
-const rangeOf = (msr: bigint): WordRange => ({ mustBeOne: low(msr), mayBeOne: high(msr) });
+const low = (value: bigint | undefined): number => Number((value ?? 0n) & 0xffff_ffffn);
 
 /** @returns undefined for a model without VMX */
 export function vmxProfile(model: CpuModel): VmxProfile | undefined {
-  if (model.vmx === undefined) {
+  const { vmx } = model;
+  if (vmx === undefined) {
     return undefined;
   }
-  const msr = reportedMsrs(model.vmx);
-  const hasTrueControls = ((msr.basic >> 55n) & 1n) !== 0n;
-  const misc = low(msr.misc);
-  const ranges = {
-    pin: rangeOf(hasTrueControls ? msr.truePinbased : msr.pinbased),
-    primary: rangeOf(hasTrueControls ? msr.trueProcbased : msr.procbased),
-    secondary: rangeOf(msr.procbased2),
-    tertiary: { mustBeOne: 0, mayBeOne: 0 },
-    exit: rangeOf(hasTrueControls ? msr.trueExit : msr.exit),
-    exit2: { mustBeOne: 0, mayBeOne: 0 },
-    entry: rangeOf(hasTrueControls ? msr.trueEntry : msr.entry),
-  };
-  const vmFunctions = low(msr.vmfunc);
-  const fieldExists = existingFields(ranges, vmFunctions);
-  const msrs = new Map(
-    Object.entries(vmxMsr).map(([name, number]) => [number, msr[name as keyof VmxCapabilities]]),
-  );
-  msrs.set(vmxMsr.vmcsEnum, BigInt(highestIndex(fieldExists) << 1));
-  const physicalHighBits = model.physicalAddressBits - 32;
+  const offered = offeredControls(vmx);
+  const fieldExists = existingFields(offered);
+  const msrs = reportedMsrs(model, vmx, highestIndex(fieldExists));
+  const translation = translationCapabilities(vmx, offered);
+  const misc = low(msrs.get(vmxMsr.misc));
   return {
     msrs,
-    revision: low(msr.basic) & 0x7fff_ffff,
-    ...ranges,
-    vmFunctions,
-    cr0Fixed0: low(msr.cr0Fixed0),
-    cr0Fixed1: low(msr.cr0Fixed1),
-    cr4Fixed0: low(msr.cr4Fixed0),
-    cr4Fixed1: low(msr.cr4Fixed1),
+    offered,
+    revision: vmx.revision,
+    ...wordRanges(vmx, offered),
+    vmFunctions: vmFunctionMask(offered),
+    cr0Fixed0: low(msrs.get(vmxMsr.cr0Fixed0)),
+    cr0Fixed1: low(msrs.get(vmxMsr.cr0Fixed1)),
+    cr4Fixed0: low(msrs.get(vmxMsr.cr4Fixed0)),
+    cr4Fixed1: low(msrs.get(vmxMsr.cr4Fixed1)),
     preemptionTimerShift: misc & 0x1f,
     storesLma: (misc & (1 << 5)) !== 0,
     activityStates: 1 | ((misc >>> 5) & 0xe),
-    cr3TargetCountMax: (misc >>> 16) & 0x1ff,
-    msrAreaEntriesMax: 512 * (((misc >>> 25) & 7) + 1),
-    writesReadOnlyFields: (misc & (1 << 29)) !== 0,
-    injectsZeroLength: (misc & (1 << 30)) !== 0,
-    injectsAnyErrorCode: ((msr.basic >> 56n) & 1n) !== 0n,
-    reportsStringIo: ((msr.basic >> 54n) & 1n) !== 0n,
-    eptCapabilities: low(msr.eptVpidCap),
-    vpidCapabilities: high(msr.eptVpidCap),
-    physicalHighMask: ~((1 << physicalHighBits) - 1) >>> 0,
+    cr3TargetCountMax: vmx.cr3TargetCount,
+    msrAreaEntriesMax: vmx.msrAreaEntries,
+    writesReadOnlyFields: vmx.writesReadOnlyFields,
+    injectsZeroLength: vmx.injectsZeroLength,
+    injectsAnyErrorCode: vmx.injectsAnyErrorCode,
+    reportsStringIo: vmx.reportsStringIo,
+    eptCapabilities: translation.ept,
+    vpidCapabilities: translation.vpid,
+    physicalHighMask: ~((1 << (model.physicalAddressBits - 32)) - 1) >>> 0,
     canonicalShift: model.linearAddressBits - 1 - 32,
     efer: supportedEfer(model),
     perfGlobalCtrl: 0,
@@ -267,31 +113,6 @@ export function vmxProfile(model: CpuModel): VmxProfile | undefined {
   };
 }
 
-type Ranges = Record<
-  "pin" | "primary" | "secondary" | "tertiary" | "exit" | "exit2" | "entry",
-  WordRange
->;
-
-const masksByWord: Record<string, Readonly<Record<string, number>>> = {
-  pin,
-  primary,
-  secondary,
-  tertiary,
-  exit: exitControl,
-  exit2: exitControl2,
-  entry: entryControl,
-  vmFunction,
-};
-
-/** Whether a control may be set to 1. */
-function isOffered(ranges: Ranges, vmFunctions: number, control: ControlName | "tdx"): boolean {
-  const [word = "", name = ""] = control.split(".");
-  const mask = masksByWord[word]?.[name] ?? 0;
-  const mayBeOne =
-    word === "vmFunction" ? vmFunctions : (ranges[word as keyof Ranges]?.mayBeOne ?? 0);
-  return (mayBeOne & mask) !== 0;
-}
-
 function highestIndex(fieldExists: Uint8Array): number {
   return vmcsFields.reduce(
     (highest, field) => (fieldExists[field.slot] === 1 ? Math.max(highest, field.index) : highest),
@@ -299,13 +120,20 @@ function highestIndex(fieldExists: Uint8Array): number {
   );
 }
 
-function existingFields(ranges: Ranges, vmFunctions: number): Uint8Array {
+/** Whether a field exists where these controls are offered. */
+export function isFieldThere(
+  existsIf: readonly (ControlName | "tdx")[],
+  offered: ReadonlySet<ControlName>,
+): boolean {
+  return (
+    existsIf.length === 0 || existsIf.some((control) => control !== "tdx" && offered.has(control))
+  );
+}
+
+function existingFields(offered: ReadonlySet<ControlName>): Uint8Array {
   const exists = new Uint8Array(vmcsBytes >>> 2);
   for (const field of vmcsFields) {
-    const always = field.existsIf.length === 0;
-    if (always || field.existsIf.some((control) => isOffered(ranges, vmFunctions, control))) {
-      exists[field.slot] = 1;
-    }
+    exists[field.slot] = isFieldThere(field.existsIf, offered) ? 1 : 0;
   }
   return exists;
 }

@@ -1,5 +1,6 @@
 import type { Msr } from "../cpu/msr-register.ts";
-import { type VmxProfile, vmxMsr } from "./capabilities.ts";
+import type { VmxProfile } from "./capabilities.ts";
+import { vmxMsr } from "./reported-msrs.ts";
 
 /** IA32_VMX_* of a profile: read-only, and reported as the profile says ("VMX Capability Reporting Facility"). */
 export function capabilityMsrs(profile: VmxProfile): readonly Msr[] {

@@ -1,3 +1,5 @@
+import { present } from "../base/assert.ts";
+
 /**
  * The VM-execution, VM-exit and VM-entry controls, word by word: bit number and what a 1 does ("Pin-Based VM-Execution
  * Controls" and its neighbours). A word holds 32 bits, the tertiary and secondary-exit words 64; none above bit 31 is known
@@ -162,3 +164,30 @@ export const exitControl = masks(controlTable.exit);
 export const exitControl2 = masks(controlTable.exit2);
 export const entryControl = masks(controlTable.entry);
 export const vmFunction = masks(controlTable.vmFunction);
+
+/** Every control and VM function, in the order of the table. */
+export const controlNames: readonly ControlName[] = Object.entries(controlTable).flatMap(
+  ([word, rows]) => Object.keys(rows).map((name) => `${word}.${name}` as ControlName),
+);
+
+export const wordOf = (control: ControlName): ControlWord =>
+  control.slice(0, control.indexOf(".")) as ControlWord;
+
+/** Bit number within the word. */
+export function controlBit(control: ControlName): number {
+  return rowOf(control)[0];
+}
+/** What a 1 does. */
+export function controlText(control: ControlName): string {
+  return rowOf(control)[1];
+}
+/** Unsigned. */
+export function controlMask(control: ControlName): number {
+  return (1 << controlBit(control)) >>> 0;
+}
+
+function rowOf(control: ControlName): ControlRow {
+  const word = wordOf(control);
+  const rows: Readonly<Record<string, ControlRow>> = controlTable[word];
+  return present(rows[control.slice(word.length + 1)], control);
+}

@@ -2,10 +2,11 @@ import type { SecondStage } from "../cpu/ports.ts";
 import { vmExitTaken } from "../cpu/trap.ts";
 import { recordOffset } from "../execution/instruction-record.ts";
 import { lpOffset } from "../execution/lp-window.ts";
-import { eptCapability, type VmxProfile } from "./capabilities.ts";
+import type { VmxProfile } from "./capabilities.ts";
 import { secondary } from "./controls.ts";
 import type { VmExits } from "./exit.ts";
 import { exitReason } from "./exit-reasons.ts";
+import { eptCapability } from "./reported-msrs.ts";
 import { slot } from "./vmcs-fields.ts";
 import type { VmxUnit } from "./vmx-unit.ts";
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { cpuFeatures } from "../../src/cpu/models/cpu-features.ts";
 import { supportedCr4, supportedEfer } from "../../src/cpu/models/cpu-model.ts";
 import { icelakeServer } from "../../src/cpu/models/icelake-server.ts";
 import {
@@ -18,7 +19,7 @@ describe("CPU models", () => {
   it("an unknown name is an error of one line that lists the names there are", () => {
     expect(() => cpuModel("i486")).toThrow(UnknownCpuModel);
     expect(() => cpuModel("i486")).toThrow(
-      /^unknown CPU model "i486"; the models are: skylake-server, icelake-server$/,
+      /^unknown CPU model "i486"; the models are: penryn, nehalem, haswell, skylake-server, icelake-server, sapphire-rapids$/,
     );
   });
 
@@ -29,20 +30,15 @@ describe("CPU models", () => {
   });
 
   it.each(cpuModels.map((model) => [model.name, model] as const))(
-    "%s: VMX capabilities fit the model",
+    "%s is consistent in itself",
     (_name, model) => {
-      const { vmx } = model;
-      expect(vmx?.cr4Fixed1).toBe(BigInt(supportedCr4(model)));
-      for (const [standard, exact] of [
-        [vmx?.pinbased, vmx?.truePinbased],
-        [vmx?.procbased, vmx?.trueProcbased],
-        [vmx?.exit, vmx?.trueExit],
-        [vmx?.entry, vmx?.trueEntry],
-      ] as const) {
-        const [mustBe1, mayBe1] = [(standard ?? 0n) & 0xffff_ffffn, (standard ?? 0n) >> 32n];
-        expect(mustBe1 & ~mayBe1).toBe(0n);
-        expect((exact ?? 0n) & 0xffff_ffffn & ~mustBe1).toBe(0n);
-        expect((exact ?? 0n) >> 32n).toBe(mayBe1);
+      expect(model.brand.length).toBeLessThan(48);
+      const addresses = model.leaves.find(({ leaf }) => leaf === 0x8000_0008)?.eax ?? 0;
+      expect(addresses).toBe(model.physicalAddressBits | (model.linearAddressBits << 8));
+      for (const feature of model.features) {
+        const { leaf } = cpuFeatures[feature];
+        const highest = leaf >= 0x8000_0000 ? model.maxExtendedLeaf : model.maxBasicLeaf;
+        expect(leaf, feature).toBeLessThanOrEqual(highest);
       }
     },
   );

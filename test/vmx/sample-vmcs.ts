@@ -1,11 +1,12 @@
 import { present } from "../../src/base/assert.ts";
-import { cpuModels } from "../../src/cpu/models/models.ts";
-import { type VmxProfile, vmxProfile, type WordRange } from "../../src/vmx/capabilities.ts";
+import { defaultCpuModel } from "../../src/cpu/models/models.ts";
+import { type VmxProfile, vmxProfile } from "../../src/vmx/capabilities.ts";
 import { type ControlName, controlTable } from "../../src/vmx/controls.ts";
 import { EntryContext } from "../../src/vmx/entry-rules/entry-context.ts";
+import type { WordRange } from "../../src/vmx/reported-msrs.ts";
 import { type FieldName, slot, vmcsBytes } from "../../src/vmx/vmcs-fields.ts";
 
-const skylake = present(vmxProfile(present(cpuModels[0], "a model")), "VMX");
+const skylake = present(vmxProfile(defaultCpuModel), "VMX");
 
 const everyBit = (word: keyof typeof controlTable, fixed: number): WordRange => {
   const named = Object.values(controlTable[word]).reduce((mask, [bit]) => mask | (1 << bit), 0);

@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { cpuModels } from "../../src/cpu/models/models.ts";
-import { type VmxProfile, vmxMsr, vmxProfile } from "../../src/vmx/capabilities.ts";
+import { type VmxProfile, vmxProfile } from "../../src/vmx/capabilities.ts";
 import { controlTable, default1, pin, primary } from "../../src/vmx/controls.ts";
 import { allRules } from "../../src/vmx/entry-rules/all-rules.ts";
 import { exitReasonLimit, exitReasonTable } from "../../src/vmx/exit-reasons.ts";
 import { instructionErrorTable } from "../../src/vmx/instruction-errors.ts";
+import { vmxMsr } from "../../src/vmx/reported-msrs.ts";
 import { fieldAt, slotOfEncoding, vmcsBytes, vmcsFields } from "../../src/vmx/vmcs-fields.ts";
 
 const profiles = cpuModels.map((model): [string, VmxProfile | undefined] => [
@@ -138,9 +139,12 @@ describe.each(profiles)("capabilities of %s", (_name, profile) => {
     expect(low(vmxMsr.procbased)).toBe(default1.primary);
     expect(low(vmxMsr.exit)).toBe(default1.exit);
     expect(low(vmxMsr.entry)).toBe(default1.entry);
-    expect(low(vmxMsr.trueProcbased)).toBe(default1.primaryTrue);
-    expect(low(vmxMsr.trueExit)).toBe(default1.exitTrue);
-    expect(low(vmxMsr.trueEntry)).toBe(default1.entryTrue);
+    const isTrue = ((profile.msrs.get(vmxMsr.basic) ?? 0n) & (1n << 55n)) !== 0n;
+    expect(profile.msrs.has(vmxMsr.truePinbased)).toBe(isTrue);
+    expect(low(vmxMsr.trueProcbased)).toBe(isTrue ? default1.primaryTrue : 0);
+    expect(low(vmxMsr.trueExit)).toBe(isTrue ? default1.exitTrue : 0);
+    expect(low(vmxMsr.trueEntry)).toBe(isTrue ? default1.entryTrue : 0);
+    expect(profile.exit.mustBeOne).toBe(isTrue ? default1.exitTrue : default1.exit);
   });
 
   it("report the region size that a VMCS really uses", () => {

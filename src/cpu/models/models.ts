@@ -1,8 +1,20 @@
 import type { CpuModel } from "./cpu-model.ts";
+import { haswell } from "./haswell.ts";
 import { icelakeServer } from "./icelake-server.ts";
+import { nehalem } from "./nehalem.ts";
+import { penryn } from "./penryn.ts";
+import { sapphireRapids } from "./sapphire-rapids.ts";
 import { skylakeServer } from "./skylake-server.ts";
 
-export const cpuModels: readonly CpuModel[] = [skylakeServer, icelakeServer];
+/** In the order of their generations. */
+export const cpuModels: readonly CpuModel[] = [
+  penryn,
+  nehalem,
+  haswell,
+  skylakeServer,
+  icelakeServer,
+  sapphireRapids,
+];
 
 export const defaultCpuModel: CpuModel = skylakeServer;
 

@@ -1,30 +1,41 @@
 import type { CpuModel } from "./cpu-model.ts";
+import { haswellFeatures, haswellVmx } from "./haswell.ts";
 import type { VmxCapabilities } from "./vmx-capabilities.ts";
 
 /**
- * VMX capabilities of a Skylake server part, less what hangs on features the model leaves out: dual-monitor treatment of
- * SMM, Processor Trace, MPX, performance monitoring and SGX.
+ * VMX of a Skylake server part, less what hangs on features the model leaves out: dual-monitor treatment of SMM, Processor
+ * Trace, MPX, performance monitoring and SGX.
  */
-const vmx: VmxCapabilities = {
-  basic: 0x00d8_0400_0000_0004n,
-  pinbased: 0x0000_00ff_0000_0016n,
-  procbased: 0xfff9_fffe_0401_e172n,
-  exit: 0x007f_efff_0003_6dffn,
-  entry: 0x0000_dfff_0000_11ffn,
-  misc: 0x0000_0000_6004_01e7n,
-  cr0Fixed0: 0x8000_0021n,
-  cr0Fixed1: 0xffff_ffffn,
-  cr4Fixed0: 0x2000n,
-  cr4Fixed1: 0x37_27ffn,
-  vmcsEnum: 0x2en,
-  procbased2: 0x0257_7fff_0000_0000n,
-  eptVpidCap: 0x0000_0f01_0673_4141n,
-  truePinbased: 0x0000_00ff_0000_0016n,
-  trueProcbased: 0xfff9_fffe_0400_6172n,
-  trueExit: 0x007f_efff_0003_6dfbn,
-  trueEntry: 0x0000_dfff_0000_11fbn,
-  vmfunc: 0x1n,
+export const skylakeServerVmx: VmxCapabilities = {
+  ...haswellVmx,
+  revision: 0x4,
+  controls: [
+    ...haswellVmx.controls,
+    "pin.processPostedInterrupts",
+    "secondary.rdseedExiting",
+    "secondary.enablePml",
+    "secondary.eptViolationVe",
+    "secondary.enableXsavesXrstors",
+    "secondary.modeBasedExecuteControlForEpt",
+    "secondary.useTscScaling",
+  ],
+  translation: [...haswellVmx.translation, "ept.advancedInformation"],
+  preemptionTimerShift: 7,
+  injectsZeroLength: true,
 };
+
+export const skylakeServerFeatures = [
+  ...haswellFeatures,
+  "rdseed",
+  "adx",
+  "smap",
+  "clflushopt",
+  "clwb",
+  "xsavec",
+  "xgetbv1",
+  "xsaves",
+  "prefetchw",
+] as const;
 
 /**
  * Skylake server, family 6 model 55H stepping 4, without what the execution core does not execute: AVX and everything on
@@ -33,73 +44,14 @@ const vmx: VmxCapabilities = {
  */
 export const skylakeServer: CpuModel = {
   name: "skylake-server",
-  summary: "Skylake server (06_55H), 46-bit physical addresses, VMX",
+  summary:
+    "Skylake server (06_55H), 46-bit physical addresses, VMX with posted interrupts, PML, TSC scaling",
   brand: "vmxon Skylake server processor",
   signature: 0x0005_0654,
   physicalAddressBits: 46,
   linearAddressBits: 48,
   crystalFrequencyHz: 24_000_000,
-  features: new Set([
-    "fpu",
-    "vme",
-    "de",
-    "pse",
-    "tsc",
-    "msr",
-    "pae",
-    "mce",
-    "cmpxchg8b",
-    "apic",
-    "sysenter",
-    "mtrr",
-    "pge",
-    "mca",
-    "cmov",
-    "pat",
-    "pse36",
-    "clflush",
-    "mmx",
-    "fxsr",
-    "sse",
-    "sse2",
-    "monitor",
-    "vmx",
-    "cmpxchg16b",
-    "pcid",
-    "x2apic",
-    "movbe",
-    "popcnt",
-    "tscDeadline",
-    "xsave",
-    "rdrand",
-    "arat",
-    "fsgsbase",
-    "tscAdjust",
-    "bmi1",
-    "smep",
-    "bmi2",
-    "erms",
-    "invpcid",
-    "fpuSelectorsDeprecated",
-    "rdseed",
-    "adx",
-    "smap",
-    "clflushopt",
-    "clwb",
-    "xsaveopt",
-    "xsavec",
-    "xgetbv1",
-    "xsaves",
-    "lahf",
-    "lzcnt",
-    "prefetchw",
-    "syscall",
-    "nx",
-    "pages1G",
-    "rdtscp",
-    "longMode",
-    "invariantTsc",
-  ]),
+  features: new Set(skylakeServerFeatures),
   maxBasicLeaf: 0x16,
   maxExtendedLeaf: 0x8000_0008,
   leaves: [
@@ -125,5 +77,5 @@ export const skylakeServer: CpuModel = {
   variableMtrrs: 8,
   // Fast strings, automatic thermal control, no BTS, no PEBS, MONITOR enabled.
   miscEnable: 0x4_1809n,
-  vmx,
+  vmx: skylakeServerVmx,
 };

@@ -1,4 +1,3 @@
-import { eptCapability } from "../capabilities.ts";
 import {
   entryControl,
   exitControl,
@@ -9,6 +8,7 @@ import {
   vmFunction,
 } from "../controls.ts";
 import { instructionError } from "../instruction-errors.ts";
+import { eptCapability } from "../reported-msrs.ts";
 import { slot } from "../vmcs-fields.ts";
 import { both, pageAligned, whenClear, whenSet, withinWidth } from "./conditions.ts";
 import type { EntryContext } from "./entry-context.ts";
