@@ -69,7 +69,7 @@ export function pageWalk(window: I32): FunctionBuilder {
       });
     });
     const isUserPage = f.let(i64.ne(i64.and(rights, i64.const(user)), i64.const(0)));
-    giveUpIf(i32.and(flag(walkFlag.user), i32.eqz(isUserPage)));
+    giveUpIf(i32.and(i32.ne(flag(walkFlag.user), i32.const(0)), i32.eqz(isUserPage)));
     const fetch = i32.eq(access, i32.const(WalkAccess.Fetch));
     const refused = select(fetch, flag(walkFlag.fetchRefusesUser), flag(walkFlag.dataRefusesUser));
     giveUpIf(i32.and(isUserPage, i32.ne(refused, i32.const(0))));

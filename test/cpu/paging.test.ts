@@ -222,14 +222,14 @@ const cases: readonly Case[] = [
 ];
 
 /** A machine whose page `place.data` is mapped by the entry, and whose program makes the access. */
-function attempt(test: Case): TestMachine {
+function attempt(test: Case, flags = 0): TestMachine {
   const m = new TestMachine().long64();
   const { state } = m;
   const kept = state.low("cr0") & ~cr0Bit.WP;
   state.setLow("cr0", kept | (test.cr0 ?? cr0Bit.WP));
   state.setLow("cr4", state.low("cr4") | (test.cr4 ?? 0));
   m.state.u8[page] = 0xf4;
-  m.map(BigInt(page), BigInt(page) | BigInt(test.entry));
+  m.map(BigInt(page), BigInt(page | flags) | BigInt(test.entry));
   if (test.level === 0) {
     // What the program itself uses is out of SMEP's and SMAP's way.
     for (const at of [
@@ -273,10 +273,13 @@ function attempt(test: Case): TestMachine {
 }
 
 describe("access rights of a page", () => {
-  for (const test of cases) {
+  // With both flags set the generated walk decides, without them the complete one.
+  const cold = cases.map((test) => [test, 0, "not yet accessed"] as const);
+  const warm = cases.map((test) => [test, accessed | dirty, "accessed and dirty"] as const);
+  for (const [test, flags, state] of [...cold, ...warm]) {
     const verdict = test.error === undefined ? "is allowed" : `faults with ${test.error}`;
-    it(`${test.name}: ${test.access} at level ${test.level} ${verdict}`, () => {
-      const m = attempt(test);
+    it(`${test.name}, ${state}: ${test.access} at level ${test.level} ${verdict}`, () => {
+      const m = attempt(test, flags);
       const isProgramsOwnEnd = test.error === undefined && test.level === 0;
       if (isProgramsOwnEnd) {
         expect(m.finished).toBe(true);
