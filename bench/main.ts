@@ -76,8 +76,11 @@ if (start !== undefined) {
     `start to first guest instruction, 4 LPs: ${start.process.toFixed(2)} s of the process, ${start.run.toFixed(2)} s of the run`,
   );
 }
-if (memory !== undefined)
-  console.log(`memory above guest RAM, 4 LPs: ${memory.toFixed(1)} MiB per LP`);
+if (memory !== undefined) {
+  console.log(
+    `memory above guest RAM: ${memory.perLp.toFixed(1)} MiB per LP and ${memory.fixed.toFixed(0)} MiB for the process`,
+  );
+}
 writeResults();
 
 function printRates(): void {
