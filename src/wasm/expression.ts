@@ -1,3 +1,4 @@
+import type { Code } from "./code.ts";
 import { signed, unsigned } from "./leb128.ts";
 
 /** Value types, with their codes in the binary format. */
@@ -10,7 +11,7 @@ export type ValueType = keyof typeof valueTypeCode;
  */
 export interface Expression<T extends ValueType = ValueType> {
   readonly type: T;
-  readonly code: readonly number[];
+  readonly code: Code;
 }
 export type I32 = Expression<"i32">;
 export type I64 = Expression<"i64">;
@@ -21,14 +22,9 @@ export type V128 = Expression<"v128">;
 function join<T extends ValueType>(
   type: T,
   operands: readonly Expression[],
-  ...opcode: number[]
+  ...opcode: (number | Code)[]
 ): Expression<T> {
-  const code: number[] = [];
-  for (const operand of operands) {
-    for (const byte of operand.code) code.push(byte);
-  }
-  code.push(...opcode);
-  return { type, code };
+  return { type, code: [...operands.map((operand) => operand.code), ...opcode] };
 }
 
 type Unary<A extends ValueType, R extends ValueType> = (a: Expression<A>) => Expression<R>;
@@ -39,28 +35,38 @@ type Binary<A extends ValueType, R extends ValueType, B extends ValueType = A> =
 
 function unary<A extends ValueType, R extends ValueType>(
   type: R,
-  ...opcode: number[]
+  ...opcode: (number | Code)[]
 ): Unary<A, R> {
-  return (a) => join(type, [a], ...opcode);
+  return (a) => ({ type, code: [a.code, opcode] });
 }
 function binary<A extends ValueType, R extends ValueType, B extends ValueType = A>(
   type: R,
-  ...opcode: number[]
+  ...opcode: (number | Code)[]
 ): Binary<A, R, B> {
-  return (a, b) => join(type, [a, b], ...opcode);
+  return (a, b) => ({ type, code: [a.code, b.code, opcode] });
 }
 type Load<R extends ValueType> = (address: I32, offset?: number) => Expression<R>;
-function load<R extends ValueType>(type: R, ...opcode: number[]): Load<R> {
-  return (address, offset = 0) => join(type, [address], ...opcode, 0, ...unsigned(offset));
+function load<R extends ValueType>(type: R, ...opcode: (number | Code)[]): Load<R> {
+  return (address, offset = 0) => ({ type, code: [address.code, opcode, 0, unsigned(offset)] });
 }
 /** Atomic accesses state their natural alignment, as the format demands. */
 function atomicLoad<R extends ValueType>(type: R, opcode: number, alignment: number): Load<R> {
-  return (address, offset = 0) =>
-    join(type, [address], 0xfe, opcode, alignment, ...unsigned(offset));
+  return (address, offset = 0) => join(type, [address], 0xfe, opcode, alignment, unsigned(offset));
 }
 
+/** Constants are few and used again and again. */
+function constant<T extends ValueType>(type: T, opcode: number) {
+  const known = new Map<number | bigint, Expression<T>>();
+  return (value: number | bigint): Expression<T> => {
+    const made = known.get(value) ?? { type, code: [opcode, ...signed(value)] };
+    known.set(value, made);
+    return made;
+  };
+}
+const constant32 = constant("i32", 0x41);
+
 export const i32 = {
-  const: (value: number): I32 => ({ type: "i32", code: [0x41, ...signed(value | 0)] }),
+  const: (value: number): I32 => constant32(value | 0),
   eqz: unary<"i32", "i32">("i32", 0x45),
   eq: binary<"i32", "i32">("i32", 0x46),
   ne: binary<"i32", "i32">("i32", 0x47),
@@ -91,7 +97,7 @@ export const i32 = {
 } as const;
 
 export const i64 = {
-  const: (value: number | bigint): I64 => ({ type: "i64", code: [0x42, ...signed(value)] }),
+  const: constant("i64", 0x42),
   eqz: unary<"i64", "i32">("i32", 0x50),
   eq: binary<"i64", "i32">("i32", 0x51),
   ne: binary<"i64", "i32">("i32", 0x52),
@@ -166,16 +172,15 @@ export const v128 = {
   load: load("v128", 0xfd, 0x00),
   const: (bytes: readonly number[]): V128 => ({ type: "v128", code: [0xfd, 0x0c, ...bytes] }),
   /** Any operation of one, two or three v128 operands, by its opcode number. */
-  unary: (opcode: number, a: V128): V128 => join("v128", [a], 0xfd, ...unsigned(opcode)),
-  binary: (opcode: number, a: V128, b: V128): V128 =>
-    join("v128", [a, b], 0xfd, ...unsigned(opcode)),
+  unary: (opcode: number, a: V128): V128 => join("v128", [a], 0xfd, unsigned(opcode)),
+  binary: (opcode: number, a: V128, b: V128): V128 => join("v128", [a, b], 0xfd, unsigned(opcode)),
   ternary: (opcode: number, a: V128, b: V128, c: V128): V128 =>
-    join("v128", [a, b, c], 0xfd, ...unsigned(opcode)),
+    join("v128", [a, b, c], 0xfd, unsigned(opcode)),
   shift: (opcode: number, a: V128, count: I32): V128 =>
-    join("v128", [a, count], 0xfd, ...unsigned(opcode)),
+    join("v128", [a, count], 0xfd, unsigned(opcode)),
   shuffle: (a: V128, b: V128, lanes: readonly number[]): V128 =>
     join("v128", [a, b], 0xfd, 0x0d, ...lanes),
-  bitmask: (opcode: number, a: V128): I32 => join("i32", [a], 0xfd, ...unsigned(opcode)),
+  bitmask: (opcode: number, a: V128): I32 => join("i32", [a], 0xfd, unsigned(opcode)),
   splat8: (a: I32): V128 => join("v128", [a], 0xfd, 0x0f),
   splat64: (a: I64): V128 => join("v128", [a], 0xfd, 0x12),
   extract64: (a: V128, lane: 0 | 1): I64 => join("i64", [a], 0xfd, 0x1d, lane),
@@ -224,7 +229,7 @@ export function choose<T extends ValueType>(
 ): Expression<T> {
   return {
     type: a.type,
-    code: [...condition.code, 0x04, valueTypeCode[a.type], ...a.code, 0x05, ...b.code, 0x0b],
+    code: [condition.code, 0x04, valueTypeCode[a.type], a.code, 0x05, b.code, 0x0b],
   };
 }
 
@@ -234,5 +239,5 @@ export function callValue<T extends ValueType>(
   functionIndex: number,
   ...operands: readonly Expression[]
 ): Expression<T> {
-  return join(type, operands, 0x10, ...unsigned(functionIndex));
+  return join(type, operands, 0x10, unsigned(functionIndex));
 }

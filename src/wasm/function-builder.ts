@@ -1,4 +1,5 @@
 import { assert } from "../base/assert.ts";
+import { type Code, flatten } from "./code.ts";
 import {
   type AccessSize,
   type Expression,
@@ -46,7 +47,7 @@ export class FunctionBuilder {
   /** A named local, kept for the whole function. */
   local<T extends ValueType>(type: T): Local<T> {
     const index = this.#types.push(type) - 1;
-    return { type, index, code: [0x20, ...unsigned(index)] };
+    return { type, index, code: [0x20, unsigned(index)] };
   }
 
   /** Evaluates into a temporary, which lives until the enclosing `scope` ends. */
@@ -62,6 +63,9 @@ export class FunctionBuilder {
   scope(emit: () => void): void {
     const mark = this.#taken.length;
     emit();
+    if (this.#taken.length === mark) {
+      return;
+    }
     for (const local of this.#taken.splice(mark)) {
       const pool = this.#pool.get(local.type);
       if (pool) {
@@ -73,29 +77,29 @@ export class FunctionBuilder {
   }
 
   set<T extends ValueType>(local: Local<T>, value: Expression<T>): void {
-    this.#emit(value.code, [0x21, ...unsigned(local.index)]);
+    this.#emit(value.code, [0x21, unsigned(local.index)]);
   }
 
   /** Sets a local and yields its value, as an expression. */
   tee<T extends ValueType>(local: Local<T>, value: Expression<T>): Expression<T> {
-    return { type: value.type, code: [...value.code, 0x22, ...unsigned(local.index)] };
+    return { type: value.type, code: [value.code, 0x22, unsigned(local.index)] };
   }
 
   /** Stores the low `size` bytes of an i64. */
   store(size: AccessSize, address: I32, value: I64, offset = 0): void {
-    this.#emit(address.code, value.code, [storeOpcode[size], 0, ...unsigned(offset)]);
+    this.#emit(address.code, value.code, [storeOpcode[size], 0, unsigned(offset)]);
   }
   store32(address: I32, value: I32, offset = 0): void {
-    this.#emit(address.code, value.code, [0x36, 0, ...unsigned(offset)]);
+    this.#emit(address.code, value.code, [0x36, 0, unsigned(offset)]);
   }
   store16(address: I32, value: I32, offset = 0): void {
-    this.#emit(address.code, value.code, [0x3b, 0, ...unsigned(offset)]);
+    this.#emit(address.code, value.code, [0x3b, 0, unsigned(offset)]);
   }
   storeVector(address: I32, value: V128, offset = 0): void {
-    this.#emit(address.code, value.code, [0xfd, 0x0b, 0, ...unsigned(offset)]);
+    this.#emit(address.code, value.code, [0xfd, 0x0b, 0, unsigned(offset)]);
   }
   atomicStore32(address: I32, value: I32, offset = 0): void {
-    this.#emit(address.code, value.code, [0xfe, 0x17, 2, ...unsigned(offset)]);
+    this.#emit(address.code, value.code, [0xfe, 0x17, 2, unsigned(offset)]);
   }
 
   /** Full memory barrier. */
@@ -104,7 +108,7 @@ export class FunctionBuilder {
   }
 
   call(functionIndex: number, ...operands: readonly Expression[]): void {
-    this.#emit(...operands.map((operand) => operand.code), [0x10, ...unsigned(functionIndex)]);
+    this.#emit(...operands.map((operand) => operand.code), [0x10, unsigned(functionIndex)]);
   }
 
   /** Evaluates for its effect. */
@@ -123,28 +127,28 @@ export class FunctionBuilder {
     this.#depth += 1;
     then();
     if (otherwise) {
-      this.#emit([0x05]);
+      this.#emit(0x05);
       otherwise();
     }
     this.#depth -= 1;
-    this.#emit([0x0b]);
+    this.#emit(0x0b);
   }
   branch(label: Label): void {
-    this.#emit([0x0c, ...unsigned(this.#depth - label.depth)]);
+    this.#emit([0x0c, unsigned(this.#depth - label.depth)]);
   }
   branchIf(label: Label, condition: I32): void {
-    this.#emit(condition.code, [0x0d, ...unsigned(this.#depth - label.depth)]);
+    this.#emit(condition.code, [0x0d, unsigned(this.#depth - label.depth)]);
   }
   /** Goes to `labels[selector]`, or to `otherwise`. */
   branchTable(selector: I32, labels: readonly Label[], otherwise: Label): void {
-    const depths = [...labels, otherwise].flatMap((label) => unsigned(this.#depth - label.depth));
-    this.#emit(selector.code, [0x0e, ...unsigned(labels.length)], depths);
+    const depths = [...labels, otherwise].map((label) => unsigned(this.#depth - label.depth));
+    this.#emit(selector.code, [0x0e, unsigned(labels.length)], depths);
   }
   return(value: Expression): void {
     this.#emit(value.code, [0x0f]);
   }
   unreachable(): void {
-    this.#emit([0x00]);
+    this.#emit(0x00);
   }
   /** Leaves a value as the function's result, last of all. */
   result(value: Expression): void {
@@ -159,16 +163,16 @@ export class FunctionBuilder {
   ): void {
     this.#emit(...operands.map((operand) => operand.code), index.code, [
       0x11,
-      ...unsigned(typeIndex),
+      unsigned(typeIndex),
       0,
     ]);
     if (result) {
-      this.#emit([0x21, ...unsigned(result.index)]);
+      this.#emit([0x21, unsigned(result.index)]);
     }
   }
 
   /** The code entry: size, locals, body. */
-  finish(): number[] {
+  finish(): readonly number[] {
     assert(this.#depth === 0, "a block is still open");
     assert(this.#taken.length === 0, "a temporary was taken outside any scope");
     const locals = this.#types.slice(this.parameters.length);
@@ -181,12 +185,13 @@ export class FunctionBuilder {
         runs.push([type, 1]);
       }
     }
-    const header = [
-      ...unsigned(runs.length),
-      ...runs.flatMap(([type, count]) => [...unsigned(count), valueTypeCode[type]]),
-    ];
+    const header: number[] = [];
+    flatten(
+      [unsigned(runs.length), runs.map(([type, count]) => [unsigned(count), valueTypeCode[type]])],
+      header,
+    );
     const size = header.length + this.#body.length + 1;
-    return [...unsigned(size), ...header].concat(this.#body, [0x0b]);
+    return [...unsigned(size), ...header].concat(this.#body, 0x0b);
   }
 
   #structure(opcode: number, emit: (label: Label) => void): void {
@@ -194,12 +199,10 @@ export class FunctionBuilder {
     this.#depth += 1;
     emit({ depth: this.#depth });
     this.#depth -= 1;
-    this.#emit([0x0b]);
+    this.#emit(0x0b);
   }
 
-  #emit(...parts: readonly (readonly number[])[]): void {
-    for (const part of parts) {
-      for (const byte of part) this.#body.push(byte);
-    }
+  #emit(...code: Code): void {
+    flatten(code, this.#body);
   }
 }

@@ -1,4 +1,5 @@
 import { assert } from "../base/assert.ts";
+import { type Code, flatten } from "./code.ts";
 import { type ValueType, valueTypeCode } from "./expression.ts";
 import type { FunctionBuilder } from "./function-builder.ts";
 import { signed, unsigned } from "./leb128.ts";
@@ -8,17 +9,11 @@ interface Signature {
   readonly results: readonly ValueType[];
 }
 
-const name = (text: string): number[] => [
-  ...unsigned(text.length),
+const name = (text: string): Code => [
+  unsigned(text.length),
   ...[...text].map((c) => c.charCodeAt(0)),
 ];
-const vector = (items: readonly (readonly number[])[]): number[] => {
-  const bytes = unsigned(items.length);
-  for (const item of items) {
-    for (const byte of item) bytes.push(byte);
-  }
-  return bytes;
-};
+const vector = (items: readonly Code[]): Code => [unsigned(items.length), ...items];
 
 /** Builds a module that imports one shared memory and host functions, all from the import module "host". */
 export class ModuleBuilder {
@@ -72,58 +67,58 @@ export class ModuleBuilder {
 
   /** @param memoryPages exact size of the shared memory that will be given */
   finish(minimumPages: number, maximumPages: number): Uint8Array {
-    const bytes: number[] = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
-    const section = (id: number, content: readonly number[]): void => {
-      bytes.push(id, ...unsigned(content.length));
-      for (const byte of content) bytes.push(byte);
+    const sections: (readonly number[])[] = [[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]];
+    const section = (id: number, content: Code): void => {
+      const bytes: number[] = [];
+      flatten(content, bytes);
+      sections.push([id, ...unsigned(bytes.length)], bytes);
     };
-    const types = (list: readonly ValueType[]): number[] =>
+    const types = (list: readonly ValueType[]): Code =>
       vector(list.map((type) => [valueTypeCode[type]]));
-    section(
-      1,
-      vector(this.#signatures.map((s) => [0x60, ...types(s.parameters), ...types(s.results)])),
-    );
+    section(1, vector(this.#signatures.map((s) => [0x60, types(s.parameters), types(s.results)])));
     section(
       2,
       vector([
-        [
-          ...name("host"),
-          ...name("memory"),
-          0x02,
-          0x03,
-          ...unsigned(minimumPages),
-          ...unsigned(maximumPages),
-        ],
-        ...this.#imports.map((i) => [...name("host"), ...name(i.name), 0x00, ...unsigned(i.type)]),
-        ...this.#globals.map((g) => [
-          ...name("host"),
-          ...name(g.name),
-          0x03,
-          valueTypeCode[g.type],
-          0,
-        ]),
+        [name("host"), name("memory"), 0x02, 0x03, unsigned(minimumPages), unsigned(maximumPages)],
+        ...this.#imports.map((i) => [name("host"), name(i.name), 0x00, unsigned(i.type)]),
+        ...this.#globals.map((g) => [name("host"), name(g.name), 0x03, valueTypeCode[g.type], 0]),
       ]),
     );
     section(3, vector(this.#functions.map((f) => unsigned(f.type))));
-    section(4, vector([[0x70, 0, ...unsigned(this.#table.length)]]));
+    section(4, vector([[0x70, 0, unsigned(this.#table.length)]]));
     const exported = this.#functions.flatMap((f, index) =>
       f.export === undefined
         ? []
-        : [[...name(f.export), 0x00, ...unsigned(this.#imports.length + index)]],
+        : [[name(f.export), 0x00, unsigned(this.#imports.length + index)]],
     );
     section(7, vector(exported));
     if (this.#table.length > 0) {
-      section(9, vector([[0, 0x41, ...signed(0), 0x0b, ...vector(this.#table.map(unsigned))]]));
+      section(9, vector([[0, 0x41, signed(0), 0x0b, vector(this.#table.map(unsigned))]]));
     }
-    section(10, vector(this.#functions.map((f) => f.body.finish())));
-    return new Uint8Array(bytes);
+    const bodies = this.#functions.map(({ body }) => body.finish());
+    const count = unsigned(bodies.length);
+    sections.push([10, ...unsigned(count.length + totalLength(bodies))], count, ...bodies);
+    return joined(sections);
   }
+}
+
+function totalLength(parts: readonly (readonly number[])[]): number {
+  return parts.reduce((sum, part) => sum + part.length, 0);
+}
+function joined(parts: readonly (readonly number[])[]): Uint8Array {
+  const bytes = new Uint8Array(totalLength(parts));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
 /** Value of an imported global. */
 export function globalValue<T extends ValueType>(
   type: T,
   index: number,
-): { readonly type: T; readonly code: readonly number[] } {
-  return { type, code: [0x23, ...unsigned(index)] };
+): { readonly type: T; readonly code: Code } {
+  return { type, code: [0x23, unsigned(index)] };
 }

@@ -87,9 +87,8 @@ export const integerFamilies: readonly Family[] = [
   unaryAlu("Dec", arithmetic.DEC),
   unaryAlu("Neg", arithmetic.NEG),
   unaryAlu("Not", logic.NOT),
-  shift("Shl", shifts.SHL, true),
-  // The undocumented encoding of SHL.
-  shift("Sal", shifts.SHL, false),
+  // SAL is the undocumented encoding of SHL.
+  { ...shift("Shl", shifts.SHL, true), aliases: ["Sal"] },
   shift("Shr", shifts.SHR, true),
   shift("Sar", shifts.SAR, true),
   shift("Rol", shifts.ROL, true),

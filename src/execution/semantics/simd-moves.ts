@@ -4,6 +4,7 @@ import type { Semantics } from "./arithmetic.ts";
 import type { InstructionEmitter } from "./instruction-emitter.ts";
 import {
   type Alignment,
+  copyVector,
   destinationAddress,
   immediateByte,
   sourceAddress,
@@ -11,7 +12,6 @@ import {
   vectorSource,
   writeHalves,
   writeLow,
-  writeVector,
 } from "./simd-operands.ts";
 
 const zero = i64.const(0);
@@ -20,7 +20,7 @@ const zero = i64.const(0);
 export const moveVector =
   (alignment: Alignment): Semantics =>
   (c) =>
-    writeVector(c, vectorSource(c, alignment), alignment);
+    copyVector(c, alignment);
 
 /** MOVSS and MOVSD between registers: the low element only. */
 export const mergeLow =

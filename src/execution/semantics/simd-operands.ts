@@ -54,20 +54,28 @@ export function vectorDestination(c: InstructionEmitter): Local<"v128"> {
   return c.let(v128.load(c.field32(recordOffset.destination)));
 }
 
-/** Writes all of the destination, register or memory. */
-export function writeVector(
-  c: InstructionEmitter,
-  value: V128,
-  alignment: Alignment = "aligned",
-): void {
+/** Writes all of the destination register. */
+export function writeVector(c: InstructionEmitter, value: V128): void {
+  c.f.storeVector(c.field32(recordOffset.destination), value);
+}
+
+/**
+ * Copies 16 bytes from the source to the destination, register or memory. In halves: a vector local in the interpreter's one
+ * big function makes all of it slower.
+ */
+export function copyVector(c: InstructionEmitter, alignment: Alignment): void {
+  const from = sourceAddress(c, alignment);
+  const low = c.let(i64.load(from));
+  const high = c.let(i64.load(from, 8));
   if (c.form.destination === "register") {
-    c.f.storeVector(c.field32(recordOffset.destination), value);
+    writeHalves(c, low, high);
     return;
   }
   const linear = c.memoryAddress(vectorBytes, true);
   requireAlignment(c, linear, alignment);
-  const host = c.let(c.hostAddress(linear, vectorBytes, AccessKind.Write));
-  c.f.storeVector(host, value);
+  const host = c.hostAddress(linear, vectorBytes, AccessKind.Write);
+  c.f.store(8, host, low);
+  c.f.store(8, host, high, 8);
   c.commitIfBounced(host);
 }
 
@@ -75,12 +83,11 @@ export function writeVector(
 export function writeLow(c: InstructionEmitter, size: AccessSize, value: I64): void {
   c.f.store(size, c.field32(recordOffset.destination), value);
 }
-/** Writes both halves of the destination register. */
+/** Writes both halves of the destination register, which neither value depends on. */
 export function writeHalves(c: InstructionEmitter, low: I64, high: I64): void {
   const at = destinationAddress(c);
-  const kept = c.let(high);
   c.f.store(8, at, low);
-  c.f.store(8, at, kept, 8);
+  c.f.store(8, at, high, 8);
 }
 
 /** Selects bits of `a` where `mask` is set, else of `b`. */
