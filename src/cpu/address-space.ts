@@ -20,6 +20,7 @@ const vmIndexMax = 511;
 const pcidShift = 7;
 const vmShift = 19;
 const noKey = -1;
+const giantRegions = 64;
 
 /**
  * Which TLB entries are in force.
@@ -46,7 +47,8 @@ export class AddressSpace {
   #dataBreakpoints = false;
   /** Address of the window's `largePages`. */
   readonly #largePages: number;
-  #giantPages = false;
+  /** By 1 GiB region (hashed): a page of that size was met there. */
+  readonly #giantPages = new Uint8Array(giantRegions);
 
   // By access class: context for the TLB, request bits for the walker.
   readonly contexts = new Int32Array(3);
@@ -137,7 +139,7 @@ export class AddressSpace {
   /** INVLPG: the page, whatever its size, in every address space. Halves of the linear address. */
   invalidatePage(low: number, high: number): void {
     const pageBits = this.#state.u8[this.#largeRegion(low)] ?? 0;
-    if (this.#giantPages) {
+    if (this.#giantPages[giantRegion(low, high)] !== 0) {
       this.invalidateAll();
     } else if (pageBits !== 0) {
       const first = (low & -(1 << pageBits)) >>> 0;
@@ -197,9 +199,9 @@ export class AddressSpace {
   }
 
   /** A translation out of a large page is being entered into the TLB. */
-  noteLargePage(low: number, pageBits: number): void {
+  noteLargePage(low: number, high: number, pageBits: number): void {
     if (pageBits === 30) {
-      this.#giantPages = true;
+      this.#giantPages[giantRegion(low, high)] = 1;
       return;
     }
     const { u8 } = this.#state;
@@ -285,7 +287,7 @@ export class AddressSpace {
   #flush(): void {
     this.#tlb.flushAll();
     this.#state.u8.fill(0, this.#largePages, this.#largePages + largePageRegions);
-    this.#giantPages = false;
+    this.#giantPages.fill(0);
     this.#live = 0;
     this.#nextId = 1;
     this.#forgetFetch();
@@ -295,4 +297,8 @@ export class AddressSpace {
     this.#state.write32(lpOffset.fetchTag, 1);
     this.#state.write32(lpOffset.fetchTag + 4, 0);
   }
+}
+
+function giantRegion(low: number, high: number): number {
+  return ((high << 2) | (low >>> 30)) & (giantRegions - 1);
 }

@@ -4,8 +4,12 @@ export function isCanonical(high: number): boolean {
   return top === 0 || top === -1;
 }
 
+const wide = new BigUint64Array(1);
+const halves = new Uint32Array(wide.buffer);
+
 /** @param linear the low 64 bits count */
 export function isCanonicalAddress(linear: bigint): boolean {
-  const top = BigInt.asIntN(64, linear) >> 47n;
-  return top === 0n || top === -1n;
+  // By way of memory: arithmetic on bigints would make new ones.
+  wide[0] = linear;
+  return isCanonical(halves[1] ?? 0);
 }

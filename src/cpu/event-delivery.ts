@@ -80,7 +80,7 @@ function deliverRealMode(lp: LogicalProcessor, event: DeliveredEvent): void {
   if (offset + 3 > state.read32(lpOffset.idtrLimit)) {
     throw generalProtection(event.vector * 8 + 2 + externalBit(event));
   }
-  const address = state.get("idtrBase") + BigInt(offset);
+  const address = state.read64(lpOffset.idtrBase) + BigInt(offset);
   throughVector(lp, event, address, AccessClass.System, lp.readFlags());
   lp.changeFlags(0, clearedByRealMode);
 }
@@ -153,7 +153,7 @@ function readGate(lp: LogicalProcessor, event: DeliveredEvent, bytes: number): D
   if (offset + bytes - 1 > state.read32(lpOffset.idtrLimit)) {
     throw generalProtection(gateError(event));
   }
-  const address = tableAddress(lp, state.get("idtrBase"), offset);
+  const address = tableAddress(lp, state.read64(lpOffset.idtrBase), offset);
   return {
     selector: 0,
     address,

@@ -138,7 +138,7 @@ export class LinearMemory {
         // Nothing to execute on the bus: it reads as ones, and FF FF is no instruction.
         throw undefinedOpcode();
       }
-      this.#noteSize(low);
+      this.#noteSize(low, high);
       this.#tlb.fill(low, high, context, (physical & -4096) >>> 0, false, false, true);
     }
     this.#state.write32(lpOffset.fetchTag, (low & ~0xfff) | context);
@@ -339,7 +339,7 @@ export class LinearMemory {
     if (this.#physical.isPlain(physical) && !(this.#space.slow && as === AccessClass.Current)) {
       const writable = (rights & TlbRight.write) !== 0 && !this.#physical.holdsCode(physical);
       const readable = (rights & TlbRight.read) !== 0;
-      this.#noteSize(low);
+      this.#noteSize(low, high);
       this.#tlb.fill(
         low,
         high,
@@ -373,9 +373,9 @@ export class LinearMemory {
     this.#firstBytes = size;
     this.#secondBytes = 0;
   }
-  #noteSize(low: number): void {
+  #noteSize(low: number, high: number): void {
     if (this.#walker.pageBits !== 12) {
-      this.#space.noteLargePage(low, this.#walker.pageBits);
+      this.#space.noteLargePage(low, high, this.#walker.pageBits);
     }
   }
 

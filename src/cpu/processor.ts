@@ -79,7 +79,9 @@ export class Processor extends LogicalProcessor {
         left -= taken;
       }
       if (state.activity !== Activity.Active && !this.#awakes()) {
-        return state.activity === Activity.Shutdown ? "shutdown" : "idle";
+        // A guest may rest in the shutdown state; the processor has not shut down.
+        const isDown = state.activity === Activity.Shutdown && !this.intercepts.nonRoot;
+        return isDown ? "shutdown" : "idle";
       }
       if (left <= 0) {
         return "budget";

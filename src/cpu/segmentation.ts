@@ -79,7 +79,7 @@ export function readDescriptor(
   if (!usable || offset + 7 > limit) {
     throw outside(selectorError(selector));
   }
-  const base = local ? state.segmentBase(Segment.LDTR) : state.get("gdtrBase");
+  const base = local ? state.segmentBase(Segment.LDTR) : state.read64(lpOffset.gdtrBase);
   const address = tableAddress(lp, base, offset);
   return {
     selector,
