@@ -143,7 +143,6 @@ export const vmcs = {
   hostFsSelector: 0x0c08,
   hostGsSelector: 0x0c0a,
   hostTrSelector: 0x0c0c,
-  tscOffset: 0x2010,
   eptPointer: 0x201a,
   guestPhysicalAddress: 0x2400,
   linkPointer: 0x2800,

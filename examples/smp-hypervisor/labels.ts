@@ -89,7 +89,8 @@ export const labels = {
   handle_hypercall: "exit handler of VMCALL",
 
   // migration.ts
-  release_if_requested: "gives the vCPU at R14 away if another processor wants it; EAX: 1 if so",
+  release_if_requested:
+    "gives the vCPU at R14 away if another processor wants it; EAX: stopReason, 0 if not",
   adopt_vcpu: "takes vCPU 0 over from LP 0; R14: the vCPU",
   forget_translations: "drops what this TLB may know about the current vCPU",
 

@@ -28,6 +28,7 @@ import {
   guestMap,
   migrationStep,
   processor,
+  stopReason,
   vector,
   virtualProcessor,
 } from "./memory.ts";
@@ -68,7 +69,7 @@ function emitRelease({ asm, at, text }: Program): void {
   asm.lea(rdi, mem(text("VMCLEAR; vCPU 0 may go\n")));
   asm.call(at.log_text);
   asm.mov(mem64(at.migration_step), migrationStep.released);
-  asm.mov(eax, 1);
+  asm.mov(eax, stopReason.released);
   asm.ret();
   asm.here(keep);
   asm.xor(eax, eax);

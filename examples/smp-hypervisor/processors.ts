@@ -36,8 +36,8 @@ import type { Program } from "./program.ts";
 
 /** How often a count must be found unchanged before it is believed. */
 const steadyLooks = 40;
-/** A wait that takes this many TSC cycles (about half a minute) has failed. */
-const patienceCycles = 1n << 36n;
+/** A wait that takes this many TSC cycles (a minute or two) has failed. */
+const patienceCycles = 1n << 38n;
 
 export function emitProcessors(program: Program): void {
   emitWakeAps(program);
