@@ -1,5 +1,5 @@
 import type { FieldName } from "../../src/vmx/vmcs-fields.ts";
-import { SampleVmcs } from "./sample-vmcs.ts";
+import { SampleVmcs, samplePlace } from "./sample-vmcs.ts";
 
 type Change = (vmcs: SampleVmcs) => unknown;
 
@@ -99,7 +99,10 @@ export const executionControlCases: Record<string, RuleCase> = {
   },
   "CTL-17": {
     given: (v) =>
-      v.on("primary.useTprShadow").set("virtualApicAddress", 0x9000).memory.set(0x9080, 0x30),
+      v
+        .on("primary.useTprShadow")
+        .set("virtualApicAddress", samplePlace.virtualApic)
+        .memory.set(samplePlace.virtualApic + 0x80, 0x30),
     invalid: set("tprThreshold", 4),
     valid: set("tprThreshold", 3),
   },
@@ -614,12 +617,15 @@ export const guestSegmentCases: Record<string, RuleCase> = {
 const halted: Change = (v) => v.set("guestActivity", 1);
 const stiShadow: Change = (v) => v.set("guestRflags", 0x202).set("guestInterruptibility", 1);
 const linked: Change = (v) =>
-  v.set("vmcsLinkPointer", 0x8000).memory.set(0x8000, v.profile.revision);
+  v
+    .set("vmcsLinkPointer", samplePlace.linkedVmcs)
+    .memory.set(samplePlace.linkedVmcs, v.profile.revision);
 const shadowed: Change = (v) => {
-  v.on("secondary.vmcsShadowing").set("vmcsLinkPointer", 0x8000);
-  v.memory.set(0x8000, (v.profile.revision | 0x8000_0000) >>> 0);
+  v.on("secondary.vmcsShadowing").set("vmcsLinkPointer", samplePlace.linkedVmcs);
+  v.memory.set(samplePlace.linkedVmcs, (v.profile.revision | 0x8000_0000) >>> 0);
 };
-const pae: Change = (v) => v.protected32().set("guestCr4", 0x2020);
+const pae: Change = (v) =>
+  v.protected32().set("guestCr4", 0x2020).set("guestCr3", samplePlace.pdptes);
 
 export const guestOtherCases: Record<string, RuleCase> = {
   "GDT-01": { invalid: set("guestGdtrBase", notCanonical), valid: set("guestGdtrBase", canonical) },
@@ -699,15 +705,20 @@ export const guestOtherCases: Record<string, RuleCase> = {
   },
   "GNR-22": { given: linked, invalid: set("vmcsLinkPointer", 0x8010), valid: () => {} },
   "GNR-23": { given: linked, invalid: set("vmcsLinkPointer", beyondWidth), valid: () => {} },
-  "GNR-24": { given: linked, invalid: (v) => v.memory.set(0x8000, 0x1234), valid: () => {} },
+  "GNR-24": {
+    given: linked,
+    invalid: (v) => v.memory.set(samplePlace.linkedVmcs, 0x1234),
+    valid: () => {},
+  },
   "GNR-25": {
     given: shadowed,
-    invalid: (v) => v.memory.set(0x8000, v.profile.revision),
+    invalid: (v) => v.memory.set(samplePlace.linkedVmcs, v.profile.revision),
     valid: () => {},
   },
   "GNR-26": {
     given: linked,
-    invalid: (v) => v.set("vmcsLinkPointer", 0x1_0000).memory.set(0x1_0000, v.profile.revision),
+    invalid: (v) =>
+      v.set("vmcsLinkPointer", samplePlace.vmcs).memory.set(samplePlace.vmcs, v.profile.revision),
   },
   "GPD-01": {
     given: (v) => {
@@ -719,8 +730,8 @@ export const guestOtherCases: Record<string, RuleCase> = {
   },
   "GPD-02": {
     given: pae,
-    invalid: (v) => v.memory.set(0x6018, 0x21),
-    valid: (v) => v.memory.set(0x6018, 0x1019),
+    invalid: (v) => v.memory.set(samplePlace.pdptes + 0x18, 0x21),
+    valid: (v) => v.memory.set(samplePlace.pdptes + 0x18, 0x1019),
   },
 };
 

@@ -20,7 +20,7 @@ import {
 import { type EntryAttempt, preliminaryRules } from "../../src/vmx/entry-rules/preliminary.ts";
 import { slot, vmcsFields } from "../../src/vmx/vmcs-fields.ts";
 import { entryCases, unbreakable } from "./entry-cases.ts";
-import { everything, SampleVmcs } from "./sample-vmcs.ts";
+import { everything, SampleVmcs, samplePlace } from "./sample-vmcs.ts";
 
 const fieldRules = ruleGroups.flatMap((group) => group.rules);
 const ruleById = new Map(fieldRules.map((rule) => [rule.id, rule]));
@@ -264,11 +264,11 @@ describe("the checker", () => {
 
   it("looks at the processor's mode and at memory each time", () => {
     const checker = new RuleChecker();
-    const vmcs = new SampleVmcs().set("vmcsLinkPointer", 0x8000);
-    vmcs.memory.set(0x8000, vmcs.profile.revision);
+    const vmcs = new SampleVmcs().set("vmcsLinkPointer", samplePlace.linkedVmcs);
+    vmcs.memory.set(samplePlace.linkedVmcs, vmcs.profile.revision);
     expect(checker.check(vmcs.context(), allGroups, 0)).toBeUndefined();
     expect(checker.check(vmcs.context(), 0, checker.live)).toBeUndefined();
-    vmcs.memory.set(0x8000, 0);
+    vmcs.memory.set(samplePlace.linkedVmcs, 0);
     expect(checker.check(vmcs.context(), 0, checker.live)?.id).toBe("GNR-24");
     vmcs.isLongMode = false;
     expect(checker.check(vmcs.context(), 0, checker.live)?.id).toBe("HAS-02");

@@ -40,7 +40,13 @@ const wordFields: Record<string, FieldName> = {
   vmFunction: "vmFunctionControls",
 };
 
-export const currentPointer = 0x1_0000;
+/** Where the sample's VMCS and the structures of the cases lie: free in the machine of the other tests too. */
+export const samplePlace = {
+  vmcs: 0x2_1000,
+  linkedVmcs: 0x4_8000,
+  virtualApic: 0x4_9000,
+  pdptes: 0x4_6020,
+} as const;
 
 /** A VMCS by the field, and the few other things that entry rules look at. It starts out as one that may be entered. */
 export class SampleVmcs {
@@ -103,7 +109,7 @@ export class SampleVmcs {
     const context = new EntryContext(this.profile, reader, this.words);
     context.isLongMode = this.isLongMode;
     context.isX2apic = this.isX2apic;
-    context.currentPointer = currentPointer;
+    context.currentPointer = samplePlace.vmcs;
     context.begin(0);
     return context;
   }

@@ -2,14 +2,16 @@ import { present } from "../../src/base/assert.ts";
 import type { CpuModel } from "../../src/cpu/models/cpu-model.ts";
 import { cr0Bit, cr4Bit } from "../../src/cpu/register-bits.ts";
 import { statusFlag, statusFlagsMask } from "../../src/execution/flags.ts";
-import { Activity, Segment } from "../../src/execution/lp-window.ts";
+import { Activity, lpOffset, Segment } from "../../src/execution/lp-window.ts";
 import type { Assembler } from "../../src/isa/assembler.ts";
 import { mem64 } from "../../src/isa/assembler-operands.ts";
 import { attachVmx } from "../../src/vmx/attach.ts";
 import { type ControlName, controlTable } from "../../src/vmx/controls.ts";
+import { allGroups } from "../../src/vmx/entry-rules/all-rules.ts";
 import { vmxMsr } from "../../src/vmx/reported-msrs.ts";
 import { type FieldName, slot, vmcsFieldTable } from "../../src/vmx/vmcs-fields.ts";
 import type { VmxParts } from "../../src/vmx/vmx-parts.ts";
+import { vmxOffset } from "../../src/vmx/vmx-unit.ts";
 import { place, selector, TestMachine } from "../cpu/test-machine.ts";
 
 /** Physical and linear addresses of what VMX needs, behind those of `place`. */
@@ -57,6 +59,10 @@ export class VmxMachine extends TestMachine {
     this.vmx = present(attachVmx(this.lp, ramBytes), "a model with VMX");
   }
 
+  /** VM entries that have reached the guest. */
+  get entries(): number {
+    return this.state.read32(vmxOffset.entries);
+  }
   get revision(): number {
     return this.vmx.unit.profile.revision;
   }
@@ -152,12 +158,14 @@ export class VmxMachine extends TestMachine {
       this.set(`host${name}Selector`, selector.data);
     }
     this.set("hostTrSelector", selector.tss).set("hostTrBase", place.tss);
+    this.set("hostIa32Efer", state.get("efer")).set("hostIa32Pat", state.get("pat"));
     this.set("hostGdtrBase", place.gdt).set("hostIdtrBase", place.idt);
   }
   #fillGuest(): void {
     const { state } = this;
     this.set("guestCr0", state.get("cr0")).set("guestCr3", state.get("cr3"));
     this.set("guestCr4", state.get("cr4")).set("guestRip", vmxPlace.guestCode);
+    this.set("guestIa32Efer", state.get("efer")).set("guestIa32Pat", state.get("pat"));
     this.set("guestRsp", vmxPlace.guestStack).set("guestRflags", 2).set("guestDr7", 0x400);
     const segments = [
       ["Cs", Segment.CS],
@@ -253,6 +261,29 @@ export class VmxMachine extends TestMachine {
       information: this.number("exitInstructionInformation"),
       interruption: this.number("exitInterruptionInformation"),
       vectoring: this.number("idtVectoringInformation"),
+    };
+  }
+
+  // ——— the same start again and again
+
+  /** Remembers RAM and registers, in root operation. @returns what brings them back */
+  checkpoint(): () => void {
+    const { state, lp } = this;
+    const { unit } = this.vmx;
+    const ram = state.u8.slice(0, ramBytes);
+    const window = state.u8.slice(state.base, state.base + lpOffset.mailbox);
+    return () => {
+      state.u8.set(ram);
+      state.u8.set(window, state.base);
+      state.activity = Activity.Active;
+      lp.core.codeWritten(place.code, 4096);
+      lp.core.codeWritten(vmxPlace.guestCode, 4096);
+      unit.leaveGuest();
+      this.vmx.ept.invalidateAll();
+      unit.vmcs.changed(allGroups);
+      lp.addressSpace.enter(0, 0, true);
+      lp.addressSpace.invalidateAll();
+      lp.loadControlState();
     };
   }
 
