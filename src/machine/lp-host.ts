@@ -5,7 +5,7 @@ import { flagBit } from "../cpu/register-bits.ts";
 import type { CodePagePort } from "../execution/code-pages.ts";
 import { Activity, lpOffset } from "../execution/lp-window.ts";
 import { windowBase } from "../memory/physical-memory.ts";
-import type { InterruptMessage } from "../protocol/interrupt-message.ts";
+import { DeliveryMode, type InterruptMessage } from "../protocol/interrupt-message.ts";
 import type { Mailbox } from "../protocol/mailbox.ts";
 import { attachVmx } from "../vmx/attach.ts";
 import { exitReasonTitle } from "../vmx/exit-reasons.ts";
@@ -42,7 +42,7 @@ export class LpHost implements LpActor {
     const { blueprint, index } = options;
     const { memory, layout, module, apicIds, seed } = blueprint;
     this.#options = options;
-    this.#fabric = new CountingFabric(options.fabric);
+    this.#fabric = new CountingFabric(options.fabric, options.trace);
     this.lp = new Processor({
       memory,
       layout,
@@ -145,15 +145,29 @@ function exitsByName(counts: Uint32Array): Record<string, number> {
   return named;
 }
 
+const deliveryModeNames = new Map<number, string>(
+  Object.entries(DeliveryMode).map(([name, mode]) => [mode, name]),
+);
+
+/** The interrupt bus as one LP sends to it. */
 class CountingFabric implements InterruptFabric {
   readonly #fabric: InterruptFabric;
+  readonly #trace: TraceSink | undefined;
   sent = 0;
 
-  constructor(fabric: InterruptFabric) {
+  constructor(fabric: InterruptFabric, trace: TraceSink | undefined) {
     this.#fabric = fabric;
+    this.#trace = trace;
   }
   send(message: InterruptMessage): void {
     this.sent += 1;
+    this.#trace?.("ipi", {
+      vector: message.vector,
+      mode: deliveryModeNames.get(message.deliveryMode) ?? message.deliveryMode,
+      destination: message.destination,
+      logical: message.logical,
+      shorthand: message.shorthand,
+    });
     this.#fabric.send(message);
   }
 }
