@@ -99,6 +99,9 @@ export class AddressSpace {
     if (this.slow || walker.mode !== PagingMode.fourLevel || walker.secondStage.enabled) {
       return 0;
     }
+    if (walker.watchesPage) {
+      return 0;
+    }
     if (user) {
       return walkFlag.enabled | walkFlag.user;
     }

@@ -65,7 +65,8 @@ export class LinearMemory {
       this.#locateAcross(low, high, size, write, AccessClass.Current);
       return this.#bounce(size, kind);
     }
-    const physical = this.#locate(low, high, write, AccessClass.Current);
+    const found = this.#locate(low, high, write, AccessClass.Current);
+    const physical = this.#physical.redirect(found, size, kind);
     if (!this.#physical.isPlain(physical)) {
       this.#oneRun(physical, size);
       return this.#bounce(size, kind);
@@ -110,7 +111,8 @@ export class LinearMemory {
       this.#storeRun(this.#secondPhysical, valueAt + this.#firstBytes, this.#secondBytes);
       return;
     }
-    this.#storeRun(this.#locate(low, high, true, AccessClass.Current), valueAt, size);
+    const found = this.#locate(low, high, true, AccessClass.Current);
+    this.#storeRun(this.#physical.redirect(found, size, AccessKind.Write), valueAt, size);
   }
 
   fetch(): number {
@@ -135,6 +137,9 @@ export class LinearMemory {
       this.#walker.translate(low, high, Request.fetch | user);
       physical = this.#walker.physical;
       if (!this.#physical.isPlain(physical)) {
+        if (this.#physical.isWatched(physical)) {
+          this.#physical.watcher?.fetch(physical % 4096);
+        }
         // Nothing to execute on the bus: it reads as ones, and FF FF is no instruction.
         throw undefinedOpcode();
       }
@@ -287,8 +292,9 @@ export class LinearMemory {
     if (hit >= 0) {
       return hit;
     }
-    const physical = this.#locate(low, high, false, as);
+    const found = this.#locate(low, high, false, as);
     this.#checkSlow(low, high, size, false, as);
+    const physical = this.#physical.redirect(found, size, AccessKind.Read);
     if (this.#physical.isPlain(physical)) {
       return physical;
     }
@@ -305,8 +311,9 @@ export class LinearMemory {
     if (hit >= 0) {
       return hit;
     }
-    const physical = this.#locate(low, high, true, as);
+    const found = this.#locate(low, high, true, as);
     this.#checkSlow(low, high, size, true, as);
+    const physical = this.#physical.redirect(found, size, AccessKind.Write);
     if (this.#physical.isPlain(physical) && !this.#physical.holdsCode(physical)) {
       return physical;
     }
@@ -321,7 +328,8 @@ export class LinearMemory {
     if ((low & 0xfff) + size > 4096) {
       this.#locateAcross(low, high, size, write, as);
     } else {
-      this.#oneRun(this.#locate(low, high, write, as), size);
+      const found = this.#locate(low, high, write, as);
+      this.#oneRun(this.#physical.redirect(found, size, kindOf(write)), size);
     }
   }
 
@@ -360,8 +368,10 @@ export class LinearMemory {
     const carry = nextLow === 0 ? 1 : 0;
     // Outside 64-bit addressing linear addresses wrap at 4 GiB.
     const nextHigh = high === 0 && this.#isNarrow() ? 0 : (high + carry) >>> 0;
-    this.#secondPhysical = this.#locate(nextLow, nextHigh, write, as);
-    this.#firstPhysical = firstPhysical;
+    const secondPhysical = this.#locate(nextLow, nextHigh, write, as);
+    const kind = kindOf(write);
+    this.#firstPhysical = this.#physical.redirect(firstPhysical, first, kind);
+    this.#secondPhysical = this.#physical.redirect(secondPhysical, size - first, kind);
     this.#firstBytes = first;
     this.#secondBytes = size - first;
   }
@@ -524,6 +534,8 @@ export class LinearMemory {
       : this.#secondPhysical + n - this.#firstBytes;
   }
 }
+
+const kindOf = (write: boolean): number => (write ? AccessKind.Write : AccessKind.Read);
 
 /** Devices are accessed by 4, 2 or 1 bytes. */
 function deviceStep(left: number): 1 | 2 | 4 {

@@ -73,6 +73,10 @@ export class PageWalker {
       (this.#pageSizeExtension ? 64 : 0)
     );
   }
+  /** Some page is not what it seems: who walks must ask `PhysicalAccess.redirect`. */
+  get watchesPage(): boolean {
+    return this.#physical.watchedPage >= 0;
+  }
   get smep(): boolean {
     return this.#smep;
   }

@@ -2,7 +2,7 @@ import type { CodePages } from "../execution/code-pages.ts";
 import { lpOffset } from "../execution/lp-window.ts";
 import type { LocalApic } from "./local-apic/local-apic.ts";
 import type { LpState } from "./lp-state.ts";
-import type { Bus } from "./ports.ts";
+import type { Bus, PageWatcher } from "./ports.ts";
 
 const halves = new DataView(new ArrayBuffer(8));
 
@@ -25,6 +25,9 @@ export class PhysicalAccess {
   readonly #codePages: CodePages;
   readonly #codeWritten: (physical: number, size: number) => void;
   #apicPage = -1;
+  /** Address of the page whose linear accesses `watcher` is asked about, -1 when there is none. It is never in the TLB. */
+  watchedPage = -1;
+  watcher: PageWatcher | undefined;
 
   constructor(
     state: LpState,
@@ -54,9 +57,19 @@ export class PhysicalAccess {
   isRam(physical: number): boolean {
     return physical < this.#ramBytes;
   }
-  /** RAM that a linear access reaches: the APIC page hides what lies under it. */
+  /** RAM that a linear access reaches without more ado: the APIC page hides what lies under it. */
   isPlain(physical: number): boolean {
-    return physical < this.#ramBytes && (physical & -4096) >>> 0 !== this.#apicPage;
+    const page = (physical & -4096) >>> 0;
+    return physical < this.#ramBytes && page !== this.#apicPage && page !== this.watchedPage;
+  }
+  isWatched(physical: number): boolean {
+    return this.watchedPage >= 0 && physical - (physical % 4096) === this.watchedPage;
+  }
+  /** Where an access to the watched page is made instead; any other address stays as it is. @throws vmExitTaken */
+  redirect(physical: number, size: number, kind: number): number {
+    return this.watcher !== undefined && this.isWatched(physical)
+      ? this.watcher.access(physical % 4096, size, kind)
+      : physical;
   }
   /** The page of a RAM address holds decoded code, so that a store to it must be announced. */
   holdsCode(physical: number): boolean {

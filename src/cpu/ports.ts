@@ -115,6 +115,10 @@ export interface Intercepts {
     insn: InstructionView,
     gpr: number,
   ): boolean | { readonly see: bigint };
+  /** RDMSR that has not exited. @returns what the guest reads of a virtual APIC register; undefined: as without VMX */
+  readApicMsr(index: number): bigint | undefined;
+  /** WRMSR that has not exited. @returns false: as without VMX. @throws #GP(0) */
+  writeApicMsr(index: number, value: bigint): boolean;
   clts(insn: InstructionView): boolean | "ignore" | "proceed";
   lmsw(source: number, insn: InstructionView): boolean | { readonly load: number };
   smsw(value: number): number;
@@ -137,8 +141,9 @@ export interface Intercepts {
   init(): boolean;
   sipi(vector: number): boolean;
   /**
-   * Between instructions, highest priority first: MTF, preemption timer, NMI window, NMI, interrupt window, external interrupt.
-   * Called before the LP's own delivery; true when a VM exit was taken. `interruptPending`: the local APIC has a deliverable
+   * Between instructions, highest priority first: what APIC virtualization has left to do, MTF, preemption timer, NMI window,
+   * NMI, interrupt window or virtual interrupt, external interrupt. Called before the LP's own delivery; true when one of them
+   * was taken, by a VM exit or (virtual and posted interrupts) without. `interruptPending`: the local APIC has a deliverable
    * vector; `nmiPending`: an NMI is latched. It is asked when the event window is looked at: whoever makes one of these
    * conditions true by other means than an event calls `LogicalProcessor.requestEvents`.
    */
@@ -150,7 +155,7 @@ export interface Intercepts {
   guestTsc(tsc: bigint): bigint;
   /** IRET executed: virtual-NMI unblocking. True when the LP's own NMI blocking must be left as it is. */
   iret(): boolean;
-  /** `boundary` is to be asked after every single instruction (monitor trap flag). */
+  /** `boundary` is to be asked after every single instruction, before debug traps (monitor trap flag, APIC-write emulation). */
   readonly stepping: boolean;
   /** Clock value from which on `boundary` is to be asked though nothing else happens (preemption timer). */
   readonly deadline: number | undefined;
@@ -179,6 +184,20 @@ export interface SecondStage {
    */
   readonly lastRights: number;
   readonly lastPageBits: number;
+}
+
+/** Looks at every linear access to one page of memory (the APIC-access page, see `PhysicalAccess.watchedPage`). */
+export interface PageWatcher {
+  /**
+   * @param offset within the page
+   * @param size bytes within the page
+   * @param kind an `AccessKind`
+   * @returns physical address to make the access at instead
+   * @throws vmExitTaken, also to have the instruction executed anew by itself
+   */
+  access(offset: number, size: number, kind: number): number;
+  /** An instruction fetch. */
+  fetch(offset: number): never;
 }
 
 /** What tracing hears; semantics never format strings. `kind` names the event, `detail` holds plain numbers and bigints. */

@@ -1,4 +1,5 @@
 import type { LogicalProcessor } from "../cpu/logical-processor.ts";
+import { ApicVirtualization } from "./apic-virtualization/apic-virtualization.ts";
 import { vmxProfile } from "./capabilities.ts";
 import { capabilityMsrs } from "./capability-msrs.ts";
 import { VmEntries } from "./entry.ts";
@@ -26,12 +27,14 @@ export function attachVmx(lp: LogicalProcessor, ramBytes: number): VmxParts | un
   const timer = new PreemptionTimer(lp, profile.preemptionTimerShift);
   const areas = new MsrAreas(lp, profile.msrAreaEntriesMax);
   const exits = new VmExits(unit, timer, areas);
-  const ept = new ExtendedPageTables(unit, exits);
-  const events = new GuestEvents(unit, exits, timer);
-  const intercepts = new NonRootIntercepts(unit, exits, events, ramBytes);
+  const apic = new ApicVirtualization(unit, exits);
+  const ept = new ExtendedPageTables(unit, exits, apic.accessPage);
+  const events = new GuestEvents(unit, exits, timer, apic);
+  const intercepts = new NonRootIntercepts(unit, exits, events, apic, ramBytes);
   const entries = new VmEntries({ unit, exits, areas, ept, events });
   const parts: VmxParts = { unit, entries, exits, events, ept, intercepts };
   lp.attachVmx(intercepts, ept);
+  lp.physical.watcher = apic.accessPage;
   lp.addInstructions(vmxInstructions(parts));
   for (const msr of capabilityMsrs(profile)) {
     lp.msrs.add(msr);

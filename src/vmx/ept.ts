@@ -1,11 +1,11 @@
 import type { SecondStage } from "../cpu/ports.ts";
 import { vmExitTaken } from "../cpu/trap.ts";
-import { recordOffset } from "../execution/instruction-record.ts";
-import { lpOffset } from "../execution/lp-window.ts";
+import type { ApicAccessPage } from "./apic-virtualization/apic-access-page.ts";
 import type { VmxProfile } from "./capabilities.ts";
 import { secondary } from "./controls.ts";
 import type { VmExits } from "./exit.ts";
 import { exitReason } from "./exit-reasons.ts";
+import { interruptInstruction } from "./interrupted-instruction.ts";
 import { eptCapability } from "./reported-msrs.ts";
 import { slot } from "./vmcs-fields.ts";
 import type { VmxUnit } from "./vmx-unit.ts";
@@ -54,6 +54,7 @@ const mappingCount = 1024;
 export class ExtendedPageTables implements SecondStage {
   readonly #unit: VmxUnit;
   readonly #exits: VmExits;
+  readonly #accessPage: ApicAccessPage;
 
   lastRights = 7;
   lastPageBits = 12;
@@ -76,9 +77,10 @@ export class ExtendedPageTables implements SecondStage {
   #rightsSoFar = 0;
   #host = 0;
 
-  constructor(unit: VmxUnit, exits: VmExits) {
+  constructor(unit: VmxUnit, exits: VmExits, accessPage: ApicAccessPage) {
     this.#unit = unit;
     this.#exits = exits;
+    this.#accessPage = accessPage;
   }
 
   get enabled(): boolean {
@@ -116,6 +118,13 @@ export class ExtendedPageTables implements SecondStage {
       return (this.#hosts[n] ?? 0) + (guestPhysical % 4096);
     }
     while (!this.#walk(guestPhysical, access, wanted, linearLow, linearHigh, linearValid)) {}
+    if (this.#unit.lp.physical.isWatched(this.#host)) {
+      if ((access & accessBit.pagingStructure) !== 0) {
+        this.#accessPage.guestPhysical();
+      }
+      // It is not remembered, so that no access of the guest's page walks is missed.
+      return this.#host;
+    }
     this.#pages[n] = page;
     this.#tags[n] = this.tag;
     this.#hosts[n] = this.#host - (this.#host % 4096);
@@ -276,27 +285,10 @@ export class ExtendedPageTables implements SecondStage {
   #exit(reason: number, guestPhysical: number, qualification: number): never {
     const { vmcs } = this.#unit;
     vmcs.write(slot.guestPhysicalAddress, guestPhysical % giga4, Math.floor(guestPhysical / giga4));
-    const length = this.#interruptInstruction();
+    const length = interruptInstruction(this.#unit);
     this.#forget(guestPhysical);
     this.#exits.fault(reason, qualification, 0, length);
     throw vmExitTaken;
-  }
-
-  /** Makes RIP that of the instruction in progress. @returns its length, 0 when it is being fetched */
-  #interruptInstruction(): number {
-    const { lp } = this.#unit;
-    const record = lp.state.read32(lpOffset.current);
-    const length = record === 0 ? 0 : (lp.state.u8[record + recordOffset.length] ?? 0);
-    if (this.#unit.isInjecting) {
-      // The instruction in progress is the host's VM entry, which is done.
-      return 0;
-    }
-    const { rip } = lp.state;
-    lp.core.trapped();
-    if (lp.delivering !== undefined) {
-      lp.state.rip = rip;
-    }
-    return length;
   }
 
   /** A violation invalidates what was remembered of the address. */

@@ -1,6 +1,7 @@
 import type { DeliveredEvent } from "../cpu/ports.ts";
 import { flagBit } from "../cpu/register-bits.ts";
 import { Activity, lpOffset } from "../execution/lp-window.ts";
+import type { ApicVirtualization } from "./apic-virtualization/apic-virtualization.ts";
 import { exitControl, pin, primary } from "./controls.ts";
 import type { VmExits } from "./exit.ts";
 import { exitReason } from "./exit-reasons.ts";
@@ -21,6 +22,7 @@ export class GuestEvents {
   readonly #unit: VmxUnit;
   readonly #exits: VmExits;
   readonly #timer: PreemptionTimer;
+  readonly #apic: ApicVirtualization;
   /** An MTF exit is due at the next boundary. */
   #isMtfPending = false;
   /** Instructions retired when the guest began, known from the first boundary on. */
@@ -28,10 +30,11 @@ export class GuestEvents {
   /** The event being injected: no intercept asks about it. */
   #injected: DeliveredEvent | undefined;
 
-  constructor(unit: VmxUnit, exits: VmExits, timer: PreemptionTimer) {
+  constructor(unit: VmxUnit, exits: VmExits, timer: PreemptionTimer, apic: ApicVirtualization) {
     this.#unit = unit;
     this.#exits = exits;
     this.#timer = timer;
+    this.#apic = apic;
   }
 
   /** The guest begins: after its state is loaded, before anything is injected. */
@@ -39,6 +42,7 @@ export class GuestEvents {
     const { lp, controls, vmcs, isInitHeld } = this.#unit;
     this.#isMtfPending = false;
     this.#retiredBefore = notStarted;
+    this.#apic.begin();
     if ((controls.pin & pin.activateVmxPreemptionTimer) !== 0) {
       this.#timer.start(vmcs.low(slot.preemptionTimerValue));
     }
@@ -82,7 +86,9 @@ export class GuestEvents {
     }
   }
   get stepping(): boolean {
-    return this.#unit.isNonRoot && (this.#isMtfPending || this.#hasMonitorTrap);
+    return (
+      this.#unit.isNonRoot && (this.#isMtfPending || this.#hasMonitorTrap || this.#apic.isBusy)
+    );
   }
   get #hasMonitorTrap(): boolean {
     return (this.#unit.controls.primary & primary.monitorTrapFlag) !== 0;
@@ -105,10 +111,10 @@ export class GuestEvents {
    * Takes the event of highest priority that exits, if there is one. Not asked while the guest waits for a SIPI.
    * @param interruptPending the local APIC has a vector for the processor
    * @param nmiPending an NMI is latched
-   * @returns whether a VM exit was taken
+   * @returns whether a VM exit, a virtual interrupt or a posted-interrupt notification was taken
    */
   boundary(interruptPending: boolean, nmiPending: boolean): boolean {
-    if (this.#init() || this.#monitorTrap()) {
+    if (this.#apic.finish() || this.#init() || this.#monitorTrap()) {
       return true;
     }
     if (this.#hasDebugTrap()) {
@@ -119,6 +125,7 @@ export class GuestEvents {
       this.#nmiWindow() ||
       this.#nmi(nmiPending) ||
       this.#interruptWindow() ||
+      this.#apic.deliver(nmiPending) ||
       this.#externalInterrupt(interruptPending)
     );
   }
@@ -208,7 +215,11 @@ export class GuestEvents {
       return false;
     }
     const acknowledges = (controls.exit & exitControl.acknowledgeInterruptOnExit) !== 0;
-    const information = acknowledges ? (lp.apic.acknowledge() | interruptionBit.valid) >>> 0 : 0;
+    const vector = acknowledges ? lp.apic.acknowledge() : 0;
+    if (acknowledges && this.#apic.takeNotification(vector)) {
+      return true;
+    }
+    const information = acknowledges ? (vector | interruptionBit.valid) >>> 0 : 0;
     this.#exits.between(exitReason.externalInterrupt, 0, information);
     return true;
   }

@@ -4,6 +4,7 @@ import type { DeliveredEvent, InterceptedInstruction, Intercepts } from "../cpu/
 import { Vector } from "../cpu/trap.ts";
 import { prefixBit } from "../execution/instruction-record.ts";
 import { Activity } from "../execution/lp-window.ts";
+import type { ApicVirtualization } from "./apic-virtualization/apic-virtualization.ts";
 import { bitAt, ioBitmapsSelect, msrBitmapsSelect } from "./bitmaps.ts";
 import { pin, primary, secondary } from "./controls.ts";
 import type { VmExits } from "./exit.ts";
@@ -33,12 +34,20 @@ export class NonRootIntercepts implements Intercepts {
   readonly #unit: VmxUnit;
   readonly #exits: VmExits;
   readonly #events: GuestEvents;
+  readonly #apic: ApicVirtualization;
   readonly #test: (address: number, bit: number) => boolean;
 
-  constructor(unit: VmxUnit, exits: VmExits, events: GuestEvents, ramBytes: number) {
+  constructor(
+    unit: VmxUnit,
+    exits: VmExits,
+    events: GuestEvents,
+    apic: ApicVirtualization,
+    ramBytes: number,
+  ) {
     this.#unit = unit;
     this.#exits = exits;
     this.#events = events;
+    this.#apic = apic;
     const { state } = unit.lp;
     this.#test = (address, bit) => bitAt(state, ramBytes, address, bit);
   }
@@ -132,6 +141,13 @@ export class NonRootIntercepts implements Intercepts {
     return exits;
   }
 
+  readApicMsr(index: number): bigint | undefined {
+    return this.#apic.readMsr(index);
+  }
+  writeApicMsr(index: number, value: bigint): boolean {
+    return this.#apic.writeMsr(index, value);
+  }
+
   #mwait(insn: InstructionView): boolean {
     const { controls, lp } = this.#unit;
     if ((controls.primary & primary.mwaitExiting) === 0) {
@@ -200,9 +216,8 @@ export class NonRootIntercepts implements Intercepts {
         return this.#writeCr3(value, insn, gpr);
       default:
         return (
-          this.#controlExit(primary.cr8LoadExiting, 8, ControlAccess.To, insn, gpr) || {
-            load: value,
-          }
+          this.#controlExit(primary.cr8LoadExiting, 8, ControlAccess.To, insn, gpr) ||
+          this.#apic.writeCr8(value)
         );
     }
   }
@@ -265,7 +280,7 @@ export class NonRootIntercepts implements Intercepts {
       default:
         return (
           this.#controlExit(primary.cr8StoreExiting, 8, ControlAccess.From, insn, gpr) || {
-            see: value,
+            see: this.#apic.readCr8(value),
           }
         );
     }
@@ -439,7 +454,9 @@ export class NonRootIntercepts implements Intercepts {
     if (!unit.isOn) {
       return false;
     }
-    if (unit.isNonRoot && unit.lp.state.activity !== Activity.WaitForSipi) {
+    const isGuestThere = unit.isNonRoot && unit.lp.state.activity !== Activity.WaitForSipi;
+    // What comes behind a virtualized instruction goes before INIT.
+    if (isGuestThere && !this.#apic.finish()) {
       this.#exits.between(exitReason.init);
     } else {
       unit.isInitHeld = true;

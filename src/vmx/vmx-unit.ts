@@ -96,6 +96,7 @@ export class VmxUnit {
     this.isOn = false;
     this.isNonRoot = false;
     this.usesEpt = false;
+    this.lp.physical.watchedPage = none;
     this.vmxonPointer = none;
     this.lp.fixedBits = noFixedBits;
     this.publish();
@@ -103,11 +104,15 @@ export class VmxUnit {
   enterGuest(): void {
     const isUnrestricted = (this.controls.secondary & secondary.unrestrictedGuest) !== 0;
     this.isNonRoot = true;
+    if ((this.controls.secondary & secondary.virtualizeApicAccesses) !== 0) {
+      this.lp.physical.watchedPage = this.vmcs.address(slot.apicAccessAddress);
+    }
     this.lp.fixedBits = isUnrestricted ? this.#unrestrictedBits : this.#rootBits;
     this.#publishMode();
   }
   leaveGuest(): void {
     this.isNonRoot = false;
+    this.lp.physical.watchedPage = none;
     this.usesEpt = false;
     this.lp.fixedBits = this.#rootBits;
     this.#publishMode();

@@ -13,7 +13,8 @@ function rdmsr(lp: LogicalProcessor, insn: InstructionView): number {
   if (lp.intercepts.nonRoot && lp.intercepts.instruction("RDMSR", insn, BigInt(address))) {
     return Outcome.Jump;
   }
-  const value = lp.msrs.read(address);
+  const virtual = lp.intercepts.nonRoot ? lp.intercepts.readApicMsr(address) : undefined;
+  const value = virtual ?? lp.msrs.read(address);
   if (value === undefined) {
     throw generalProtection();
   }
@@ -29,7 +30,11 @@ function wrmsr(lp: LogicalProcessor, insn: InstructionView): number {
   if (lp.intercepts.nonRoot && lp.intercepts.instruction("WRMSR", insn, BigInt(address))) {
     return Outcome.Jump;
   }
-  if (!lp.msrs.write(address, readEdxEax(lp.state))) {
+  const value = readEdxEax(lp.state);
+  if (lp.intercepts.nonRoot && lp.intercepts.writeApicMsr(address, value)) {
+    return Outcome.Next;
+  }
+  if (!lp.msrs.write(address, value)) {
     throw generalProtection();
   }
   return Outcome.Next;
