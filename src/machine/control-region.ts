@@ -83,6 +83,10 @@ export class ControlRegion {
     Atomics.or(this.words, pending, bits);
     Atomics.notify(this.words, pending);
   }
+  /** The bits have been attended to. */
+  clear(lp: number, bits: number): void {
+    Atomics.and(this.words, this.pendingWord(lp), ~bits);
+  }
 
   /** Where an LP's thread is. */
   presence(lp: number): Presence {

@@ -97,11 +97,11 @@ export class ThreadCodePages implements CodePagePort {
 
   /** Two LPs may claim pages at once: whoever waits is in the middle of no store and answers the other. */
   #answerClaims(): void {
-    const { words } = this.#control;
-    const pending = this.#control.pendingWord(this.#self);
-    if ((Atomics.load(words, pending) & Pending.CodePage) === 0) return;
+    const control = this.#control;
+    const word = Atomics.load(control.words, control.pendingWord(this.#self));
+    if ((word & Pending.CodePage) === 0) return;
     this.tlb?.protectAll();
-    Atomics.and(words, pending, ~Pending.CodePage);
+    control.clear(this.#self, Pending.CodePage);
   }
 }
 

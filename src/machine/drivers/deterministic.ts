@@ -1,6 +1,8 @@
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
 import { present } from "../../base/assert.ts";
 import { Prng } from "../../base/prng.ts";
+import type { InterruptFabric } from "../../cpu/ports.ts";
+import { Pending } from "../../execution/lp-window.ts";
 import { windowBase } from "../../memory/physical-memory.ts";
 import { MailboxFabric } from "../../platform/interrupt-fabric.ts";
 import type { StopRequest } from "../callbacks.ts";
@@ -36,11 +38,13 @@ class ChargedLp implements LpActor {
   readonly host: LpHost;
   readonly bus: DirectBus;
   readonly #clock: VirtualClock;
+  readonly #control: ControlRegion;
 
-  constructor(host: LpHost, bus: DirectBus, clock: VirtualClock) {
+  constructor(host: LpHost, bus: DirectBus, clock: VirtualClock, control: ControlRegion) {
     this.host = host;
     this.bus = bus;
     this.#clock = clock;
+    this.#control = control;
   }
 
   get retired(): number {
@@ -62,7 +66,9 @@ class ChargedLp implements LpActor {
     const stop = host.run(budget);
     this.#clock.charge((host.vmEntries - entries) * cycleCosts.vmExit);
     this.#clock.charge((host.interruptsSent - sent) * cycleCosts.interruptSent);
-    return stop;
+    if (stop !== "stop") return stop;
+    this.#control.clear(host.lp.index, Pending.Stop);
+    return "budget";
   }
 }
 
@@ -99,7 +105,14 @@ class DeterministicMachine {
       whenFull,
     });
     const windows = apicIds.map((_, lp) => windowBase(layout, lp));
-    const fabric = new MailboxFabric({ words: control.words, windows, whenFull });
+    const mailboxes = new MailboxFabric({ words: control.words, windows, whenFull });
+    const fabric: InterruptFabric = {
+      send: (message) => {
+        mailboxes.send(message);
+        // The sender's turn ends, or a sleeping target would wake only when the sender has had all of it.
+        control.signal(message.source, Pending.Stop);
+      },
+    };
     const cores: LpHost["lp"]["core"][] = [];
     for (const index of apicIds.keys()) {
       const bus = new DirectBus(this.#platform.platform, clock);
@@ -107,7 +120,7 @@ class DeterministicMachine {
       const trace = callbacks.trace?.sink(index, clock);
       const host = new LpHost({ blueprint, index, bus, fabric, clock, codePages, trace });
       cores.push(host.lp.core);
-      this.#lps.push(new ChargedLp(host, bus, clock));
+      this.#lps.push(new ChargedLp(host, bus, clock, control));
     }
     this.#schedule = new Schedule(this.#lps, this.#platform, clock, new Prng(configuration.seed));
   }

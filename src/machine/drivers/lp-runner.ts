@@ -49,8 +49,7 @@ export class LpRunner {
         const stop = this.#turn();
         if (stop === "shutdown") return "shutdown";
         if (stop === "idle") this.#sleep();
-        if (stop === "stop")
-          Atomics.and(this.#control.words, this.#control.pendingWord(this.#index), ~Pending.Stop);
+        if (stop === "stop") this.#control.clear(this.#index, Pending.Stop);
         if (this.#control.isStopping) return "stopped";
       }
     } catch (error) {
