@@ -4,8 +4,11 @@ import { Command, CommanderError } from "commander";
 import { projectFile } from "../machine/project-files.ts";
 import { exitStatus } from "../machine/run-result.ts";
 import { UserError } from "../machine/user-error.ts";
+import { cpuCommand } from "./cpu-command.ts";
+import { explainCommand } from "./explain-command.ts";
 import { runImage } from "./run-image.ts";
 import { runCommand } from "./run-options.ts";
+import { OutputPort } from "./standard-output.ts";
 
 const { version } = JSON.parse(readFileSync(projectFile("package.json"), "utf8")) as {
   version: string;
@@ -21,12 +24,20 @@ const oneLine = (text: string): string =>
 const run = runCommand(async (image, options) => {
   process.exitCode = await runImage(image, options);
 });
+const print = (text: string): Promise<void> =>
+  new OutputPort().write(new TextEncoder().encode(text));
 const program = new Command("vmxon")
   .description("Multiprocessor simulator of Intel VT-x that boots real x86-64 images.")
   .version(version)
   .addCommand(run)
+  .addCommand(cpuCommand(print))
+  .addCommand(explainCommand(print))
   .addHelpText("after", "\nSee vmxon run --help for options, examples and exit statuses.");
-for (const command of [program, run]) {
+const descendants = (command: Command): readonly Command[] => [
+  command,
+  ...command.commands.flatMap(descendants),
+];
+for (const command of descendants(program)) {
   command
     .exitOverride()
     .configureOutput({ writeErr: (text) => process.stderr.write(oneLine(text)) });
