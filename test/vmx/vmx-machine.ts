@@ -63,6 +63,9 @@ export class VmxMachine extends TestMachine {
   get entries(): number {
     return this.state.read32(vmxOffset.entries);
   }
+  exitCount(reason: number): number {
+    return this.state.read32(vmxOffset.exits + reason * 4);
+  }
   get revision(): number {
     return this.vmx.unit.profile.revision;
   }
