@@ -13,12 +13,14 @@ import {
   requireSelector,
   transferRealMode,
 } from "./code-segment.ts";
+import { highHalf, lowHalf } from "./halves.ts";
 import type { LogicalProcessor } from "./logical-processor.ts";
 import type { DeliveredEvent } from "./ports.ts";
 import { cr4Bit, flagBit } from "./register-bits.ts";
 import { setNullSegment } from "./segment-registers.ts";
 import {
   type Descriptor,
+  descriptorAddress,
   dplOf,
   isCode,
   isConforming,
@@ -27,16 +29,18 @@ import {
   loadFromDescriptor,
   markAccessed,
   readDescriptor,
+  readEntry,
   SystemType,
   setNullStack,
   setPrivilege,
-  tableAddress,
   typeOf,
 } from "./segmentation.ts";
 import { currentStack, flatStack, innerStack, type Stack } from "./stack.ts";
 import { innerPointer, innerStackOfTss, interruptStack, isTss16 } from "./task-state.ts";
 import { enterTask, TaskSwitch, taskGateTarget } from "./task-switch.ts";
 import { generalProtection, notPresent, selectorError } from "./trap.ts";
+
+const rsp = lpOffset.gpr + 4 * 8;
 
 /** VMX interruption types that instructions raise and that gates protect against. */
 const isProgrammed = (event: DeliveredEvent): boolean => event.type === 4 || event.type === 6;
@@ -51,6 +55,19 @@ function returnAddress(lp: LogicalProcessor, event: DeliveredEvent): bigint {
     return rip;
   }
   return BigInt.asUintN(lp.is64Bit ? 64 : 32, rip + BigInt(event.instructionLength));
+}
+
+function pushReturnAddress(
+  lp: LogicalProcessor,
+  event: DeliveredEvent,
+  stack: Stack,
+  size: number,
+): void {
+  if (event.type < 4) {
+    stack.pushRegister(lpOffset.rip, size);
+  } else {
+    stack.push(returnAddress(lp, event), size);
+  }
 }
 
 /**
@@ -95,9 +112,9 @@ function throughVector(
 ): void {
   const vector = lp.linear.read32(BigInt.asUintN(32, address), as);
   const stack = currentStack(lp);
-  stack.push(BigInt(flags), 2);
-  stack.push(BigInt(lp.state.selector(Segment.CS)), 2);
-  stack.push(returnAddress(lp, event), 2);
+  stack.pushNumber(flags, 2);
+  stack.pushNumber(lp.state.selector(Segment.CS), 2);
+  pushReturnAddress(lp, event, stack, 2);
   transferRealMode(lp, vector >>> 16, BigInt(vector & 0xffff));
   stack.commit();
 }
@@ -153,13 +170,7 @@ function readGate(lp: LogicalProcessor, event: DeliveredEvent, bytes: number): D
   if (offset + bytes - 1 > state.read32(lpOffset.idtrLimit)) {
     throw generalProtection(gateError(event));
   }
-  const address = tableAddress(lp, state.read64(lpOffset.idtrBase), offset);
-  return {
-    selector: 0,
-    address,
-    low: lp.linear.read32(address, AccessClass.System),
-    high: lp.linear.read32(address + 4n, AccessClass.System),
-  };
+  return readEntry(lp, lpOffset.idtrBase, offset, 0);
 }
 
 /** Error code that names an IDT entry. */
@@ -243,14 +254,14 @@ interface Handler {
 }
 
 function pushFrame(lp: LogicalProcessor, event: DeliveredEvent, stack: Stack, size: number): void {
-  stack.push(BigInt(flagsImage(lp, event)), size);
-  stack.push(BigInt(lp.state.selector(Segment.CS)), size);
-  stack.push(returnAddress(lp, event), size);
+  stack.pushNumber(flagsImage(lp, event), size);
+  stack.pushNumber(lp.state.selector(Segment.CS), size);
+  pushReturnAddress(lp, event, stack, size);
   pushErrorCode(event, stack, size);
 }
 function pushErrorCode(event: DeliveredEvent, stack: Stack, size: number): void {
   if (event.errorCode !== undefined) {
-    stack.push(BigInt(event.errorCode), size);
+    stack.pushNumber(event.errorCode, size);
   }
 }
 
@@ -269,11 +280,11 @@ function enterInnerHandler(lp: LogicalProcessor, event: DeliveredEvent, handler:
   const virtual = lp.isVirtual8086;
   if (virtual) {
     for (const segment of [Segment.GS, Segment.FS, Segment.DS, Segment.ES]) {
-      stack.push(BigInt(state.selector(segment)), size);
+      stack.pushNumber(state.selector(segment), size);
     }
   }
-  stack.push(BigInt(state.selector(Segment.SS)), size);
-  stack.push(state.gpr(4), size);
+  stack.pushNumber(state.selector(Segment.SS), size);
+  stack.pushRegister(rsp, size);
   pushFrame(lp, event, stack, size);
   checkTarget(lp, handler.code, handler.offset, external);
   // The last accesses that may fault: from here on the state changes.
@@ -319,8 +330,8 @@ function deliverLong(lp: LogicalProcessor, event: DeliveredEvent): void {
   const offset = gateOffset(lp, gate);
   const inner = level < state.cpl;
   const stack = handlerStack(lp, gate.high & 7, inner, level, external);
-  stack.push(BigInt(state.selector(Segment.SS)), 8);
-  stack.push(state.gpr(4), 8);
+  stack.pushNumber(state.selector(Segment.SS), 8);
+  stack.pushRegister(rsp, 8);
   pushFrame(lp, event, stack, 8);
   if (!isCanonicalAddress(offset)) {
     throw generalProtection(external);
@@ -335,7 +346,7 @@ function deliverLong(lp: LogicalProcessor, event: DeliveredEvent): void {
 
 function gateOffset(lp: LogicalProcessor, gate: Descriptor): bigint {
   const low = BigInt(((gate.high & 0xffff_0000) | (gate.low & 0xffff)) >>> 0);
-  const high = lp.linear.read32(gate.address + 8n, AccessClass.System);
+  const high = lp.linear.read32(descriptorAddress(gate, 8), AccessClass.System);
   return low | (BigInt(high) << 32n);
 }
 
@@ -347,14 +358,13 @@ function handlerStack(
   level: number,
   external: number,
 ): Stack {
-  let pointer: bigint;
-  if (ist !== 0) {
-    pointer = interruptStack(lp, ist, external);
-  } else {
-    pointer = inner ? innerPointer(lp, level, external) : lp.state.gpr(4);
-  }
   const as = inner ? AccessClass.Supervisor : AccessClass.Current;
-  return flatStack(lp, as, pointer & ~15n, external);
+  if (ist === 0 && !inner) {
+    const { state } = lp;
+    return flatStack(lp, as, state.read32(rsp) & ~15, state.readHigh32(rsp), external);
+  }
+  const pointer = ist !== 0 ? interruptStack(lp, ist, external) : innerPointer(lp, level, external);
+  return flatStack(lp, as, lowHalf(pointer) & ~15, highHalf(pointer), external);
 }
 
 function deliverToTask(lp: LogicalProcessor, event: DeliveredEvent, gate: Descriptor): boolean {

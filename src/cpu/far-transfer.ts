@@ -1,5 +1,5 @@
 /** Far JMP, CALL and RET: "Calling Procedures", "Privilege Levels", "Call Gates". */
-import { Segment } from "../execution/lp-window.ts";
+import { lpOffset, Segment } from "../execution/lp-window.ts";
 import { AccessClass } from "./address-space.ts";
 import {
   checkCodeSize,
@@ -11,6 +11,7 @@ import {
   requireSelector,
   transferRealMode,
 } from "./code-segment.ts";
+import { highHalf, lowHalf } from "./halves.ts";
 import type { InstructionView } from "./instruction-view.ts";
 import type { LogicalProcessor } from "./logical-processor.ts";
 import {
@@ -36,6 +37,8 @@ import { currentStack, flatStack, innerStack, type Stack } from "./stack.ts";
 import { innerPointer, innerStackOfTss } from "./task-state.ts";
 import { enterTask, TaskSwitch, taskGateTarget } from "./task-switch.ts";
 import { generalProtection, notPresent, selectorError } from "./trap.ts";
+
+const rsp = lpOffset.gpr + 4 * 8;
 
 /** A far JMP or CALL in progress. */
 interface Transfer {
@@ -80,7 +83,7 @@ export function farCall(
 }
 
 function pushReturn(lp: LogicalProcessor, stack: Stack, next: bigint, size: number): void {
-  stack.push(BigInt(lp.state.selector(Segment.CS)), size);
+  stack.pushNumber(lp.state.selector(Segment.CS), size);
   stack.push(next, size);
 }
 
@@ -234,8 +237,8 @@ function callInner(lp: LogicalProcessor, what: Transfer, target: GateTarget): vo
   const inner = innerStackOfTss(lp, level, 0);
   const stack = innerStack(lp, inner.descriptor, inner.pointer, selectorError(inner.selector));
   const outer = currentStack(lp);
-  stack.push(BigInt(state.selector(Segment.SS)), size);
-  stack.push(state.gpr(4), size);
+  stack.pushNumber(state.selector(Segment.SS), size);
+  stack.pushRegister(rsp, size);
   for (let n = (gate.high & 31) - 1; n >= 0; n--) {
     stack.push(outer.peek(n * size, size), size);
   }
@@ -252,9 +255,10 @@ function callInner(lp: LogicalProcessor, what: Transfer, target: GateTarget): vo
 function callInnerLong(lp: LogicalProcessor, what: Transfer, target: GateTarget): void {
   const { state } = lp;
   const level = dplOf(target.code);
-  const stack = flatStack(lp, AccessClass.Supervisor, innerPointer(lp, level, 0), 0);
-  stack.push(BigInt(state.selector(Segment.SS)), 8);
-  stack.push(state.gpr(4), 8);
+  const pointer = innerPointer(lp, level, 0);
+  const stack = flatStack(lp, AccessClass.Supervisor, lowHalf(pointer), highHalf(pointer), 0);
+  stack.pushNumber(state.selector(Segment.SS), 8);
+  stack.pushRegister(rsp, 8);
   pushReturn(lp, stack, what.insn.next, 8);
   checkTarget(lp, target.code, target.offset);
   loadCode(lp, target.selector, target.code, level);
@@ -268,7 +272,7 @@ function callInnerLong(lp: LogicalProcessor, what: Transfer, target: GateTarget)
 export function farReturn(lp: LogicalProcessor, size: number, release: number): void {
   const stack = currentStack(lp);
   const offset = stack.pop(size);
-  const selector = Number(stack.pop(size) & 0xffffn);
+  const selector = stack.popSelector(size);
   if (!lp.isProtected) {
     transferRealMode(lp, selector, offset);
     stack.skip(release);
@@ -286,7 +290,7 @@ export function farReturn(lp: LogicalProcessor, size: number, release: number): 
     return;
   }
   const pointer = stack.pop(size);
-  const stackSelector = Number(stack.pop(size) & 0xffffn);
+  const stackSelector = stack.popSelector(size);
   returnOutward(lp, { selector, code, offset, stackSelector, pointer, release });
 }
 
@@ -333,7 +337,7 @@ export function returnOutward(lp: LogicalProcessor, to: OutwardReturn): void {
   state.rip = to.offset;
   setPrivilege(lp, level);
   const stack = currentStack(lp);
-  stack.pointer = to.pointer & stack.mask;
+  stack.pointer = to.pointer;
   stack.skip(to.release);
   stack.commit();
   if (outward) {

@@ -72,8 +72,8 @@ interface Frame {
 }
 function popFrame(stack: Stack, size: number): Frame {
   const offset = stack.pop(size);
-  const selector = Number(stack.pop(size) & 0xffffn);
-  const flags = Number(stack.pop(size) & 0xffff_ffffn);
+  const selector = stack.popSelector(size);
+  const flags = stack.popNumber(size);
   return { offset, selector, flags };
 }
 
@@ -126,7 +126,7 @@ function returnProtected(lp: LogicalProcessor, size: number): void {
     lp.codeSegmentChanged();
   } else {
     const pointer = stack.pop(size);
-    const stackSelector = Number(stack.pop(size) & 0xffffn);
+    const stackSelector = stack.popSelector(size);
     returnOutward(lp, { selector, code, offset, stackSelector, pointer, release: 0 });
   }
   loadFlags(lp, frame.flags, mask);
@@ -142,7 +142,7 @@ function returnToVirtual8086(lp: LogicalProcessor, stack: Stack, frame: Frame): 
   const { state } = lp;
   const pointer = stack.pop(4);
   const selectors = [Segment.SS, Segment.ES, Segment.DS, Segment.FS, Segment.GS].map(
-    (segment) => [segment, Number(stack.pop(4) & 0xffffn)] as const,
+    (segment) => [segment, stack.popSelector(4)] as const,
   );
   if (frame.offset > 0xffffn) {
     throw generalProtection();

@@ -5,14 +5,12 @@ import { type Tlb, TlbAccess } from "../execution/tlb.ts";
 import { AccessClass, type AddressSpace } from "./address-space.ts";
 import type { Breakpoints } from "./breakpoints.ts";
 import { isCanonical } from "./canonical.ts";
+import { highHalf, joinHalves, lowHalf } from "./halves.ts";
 import { privateOffset } from "./lp-private.ts";
 import type { LpState } from "./lp-state.ts";
 import { type PageWalker, Request, TlbRight } from "./paging.ts";
-import { joinHalves, type PhysicalAccess } from "./physical-access.ts";
+import type { PhysicalAccess } from "./physical-access.ts";
 import { alignmentCheck, generalProtection, stackFault, undefinedOpcode } from "./trap.ts";
-
-const splitter = new BigUint64Array(1);
-const splitWords = new Uint32Array(splitter.buffer);
 
 /**
  * Accesses by linear address: the slow path of generated code, and the accesses that TypeScript makes itself.
@@ -36,6 +34,9 @@ export class LinearMemory {
 
   /** Where a locked operation wrote to a page of decoded code in place; to be announced once more when it is done. */
   #lockedCodeWrite = -1;
+
+  /** Upper half of what `read64At` has read. */
+  highHalf = 0;
 
   constructor(
     state: LpState,
@@ -155,51 +156,36 @@ export class LinearMemory {
   // ——— for TypeScript. The address is canonical or this raises #GP(0); callers that owe #SS check before.
 
   read8(linear: bigint, as: AccessClass): number {
-    splitter[0] = linear;
-    return this.read8At(splitWords[0] ?? 0, splitWords[1] ?? 0, as);
+    return this.read8At(lowHalf(linear), highHalf(linear), as);
   }
   read16(linear: bigint, as: AccessClass): number {
-    splitter[0] = linear;
-    return this.read16At(splitWords[0] ?? 0, splitWords[1] ?? 0, as);
+    return this.read16At(lowHalf(linear), highHalf(linear), as);
   }
   read32(linear: bigint, as: AccessClass): number {
-    splitter[0] = linear;
-    return this.read32At(splitWords[0] ?? 0, splitWords[1] ?? 0, as);
+    return this.read32At(lowHalf(linear), highHalf(linear), as);
   }
   read64(linear: bigint, as: AccessClass): bigint {
-    splitter[0] = linear;
-    const low = splitWords[0] ?? 0;
-    const high = splitWords[1] ?? 0;
-    const host = this.#readable(low, high, 8, as);
+    const host = this.#readable(lowHalf(linear), highHalf(linear), 8, as);
     return host >= 0
       ? this.#physical.readRam64(host)
       : joinHalves(this.#gather(0, 4), this.#gather(4, 4));
   }
   write8(linear: bigint, value: number, as: AccessClass): void {
-    splitter[0] = linear;
-    this.#write(splitWords[0] ?? 0, splitWords[1] ?? 0, 1, value, as);
+    this.#write(lowHalf(linear), highHalf(linear), 1, value, as);
   }
   write16(linear: bigint, value: number, as: AccessClass): void {
-    splitter[0] = linear;
-    this.#write(splitWords[0] ?? 0, splitWords[1] ?? 0, 2, value, as);
+    this.#write(lowHalf(linear), highHalf(linear), 2, value, as);
   }
   write32(linear: bigint, value: number, as: AccessClass): void {
-    splitter[0] = linear;
-    this.#write(splitWords[0] ?? 0, splitWords[1] ?? 0, 4, value, as);
+    this.#write(lowHalf(linear), highHalf(linear), 4, value, as);
   }
   write64(linear: bigint, value: bigint, as: AccessClass): void {
-    splitter[0] = linear;
-    const low = splitWords[0] ?? 0;
-    const high = splitWords[1] ?? 0;
-    const host = this.#writable(low, high, 8, as);
+    const host = this.#writable(lowHalf(linear), highHalf(linear), 8, as);
     if (host >= 0) {
       this.#physical.writeRam64(host, value);
     } else {
-      splitter[0] = value;
-      const valueLow = splitWords[0] ?? 0;
-      const valueHigh = splitWords[1] ?? 0;
-      this.#scatter(0, 4, valueLow);
-      this.#scatter(4, 4, valueHigh);
+      this.#scatter(0, 4, lowHalf(value));
+      this.#scatter(4, 4, highHalf(value));
     }
   }
   /** Fills `target` from memory. Faults of the last page come before anything is read from a device. */
@@ -239,8 +225,7 @@ export class LinearMemory {
    * @param write also sets the dirty flag
    */
   translate(linear: bigint, write: boolean, as: AccessClass): number {
-    splitter[0] = linear;
-    return this.#locate(splitWords[0] ?? 0, splitWords[1] ?? 0, write, as);
+    return this.#locate(lowHalf(linear), highHalf(linear), write, as);
   }
   /** Sets bits of a byte atomically: accessed and busy bits of descriptors. */
   setBits8(linear: bigint, bits: number, as: AccessClass): void {
@@ -253,7 +238,7 @@ export class LinearMemory {
     }
   }
 
-  // The same by halves, for paths that should not make bigints.
+  // The same by halves, for paths that should not make bigints. 64 bits are two accesses.
 
   read8At(low: number, high: number, as: AccessClass): number {
     const host = this.#readable(low, high, 1, as);
@@ -266,6 +251,33 @@ export class LinearMemory {
   read32At(low: number, high: number, as: AccessClass): number {
     const host = this.#readable(low, high, 4, as);
     return host >= 0 ? this.#physical.readRam32(host) : this.#gather(0, 4);
+  }
+  /** @returns the low half; the high one is left in `highHalf` */
+  read64At(low: number, high: number, as: AccessClass): number {
+    const host = this.#readable(low, high, 8, as);
+    if (host >= 0) {
+      this.highHalf = this.#physical.readRam32(host + 4);
+      return this.#physical.readRam32(host);
+    }
+    const value = this.#gather(0, 4);
+    this.highHalf = this.#gather(4, 4);
+    return value;
+  }
+  write16At(low: number, high: number, value: number, as: AccessClass): void {
+    this.#write(low, high, 2, value, as);
+  }
+  write32At(low: number, high: number, value: number, as: AccessClass): void {
+    this.#write(low, high, 4, value, as);
+  }
+  write64At(low: number, high: number, valueLow: number, valueHigh: number, as: AccessClass): void {
+    const host = this.#writable(low, high, 8, as);
+    if (host >= 0) {
+      this.#physical.writeRam32(host, valueLow);
+      this.#physical.writeRam32(host + 4, valueHigh);
+    } else {
+      this.#scatter(0, 4, valueLow);
+      this.#scatter(4, 4, valueHigh);
+    }
   }
 
   #write(low: number, high: number, size: 1 | 2 | 4, value: number, as: AccessClass): void {
@@ -322,9 +334,8 @@ export class LinearMemory {
   }
 
   #locateAt(linear: bigint, size: number, write: boolean, as: AccessClass): void {
-    splitter[0] = BigInt.asUintN(64, linear);
-    const low = splitWords[0] ?? 0;
-    const high = splitWords[1] ?? 0;
+    const low = lowHalf(linear);
+    const high = highHalf(linear);
     if ((low & 0xfff) + size > 4096) {
       this.#locateAcross(low, high, size, write, as);
     } else {

@@ -1,7 +1,8 @@
 import { lpOffset } from "../execution/lp-window.ts";
+import { joinHalves } from "./halves.ts";
 import type { LpState } from "./lp-state.ts";
 import type { CpuModel } from "./models/cpu-model.ts";
-import { joinHalves, type PhysicalAccess } from "./physical-access.ts";
+import type { PhysicalAccess } from "./physical-access.ts";
 import type { SecondStage } from "./ports.ts";
 import { cr0Bit, cr4Bit, eferBit } from "./register-bits.ts";
 import { pageFault } from "./trap.ts";

@@ -1,17 +1,9 @@
 import type { CodePages } from "../execution/code-pages.ts";
 import { lpOffset } from "../execution/lp-window.ts";
+import { highHalf, joinHalves, lowHalf } from "./halves.ts";
 import type { LocalApic } from "./local-apic/local-apic.ts";
 import type { LpState } from "./lp-state.ts";
 import type { Bus, PageWatcher } from "./ports.ts";
-
-const halves = new DataView(new ArrayBuffer(8));
-
-/** Two u32 as one bigint. */
-export function joinHalves(low: number, high: number): bigint {
-  halves.setUint32(0, low, true);
-  halves.setUint32(4, high, true);
-  return halves.getBigUint64(0, true);
-}
 
 /**
  * Accesses by physical address: RAM, this LP's APIC page, or the bus. Addresses are numbers, sizes bytes.
@@ -123,10 +115,8 @@ export class PhysicalAccess {
     if ((address & 7) === 0) {
       this.#state.u64[address >>> 3] = value;
     } else {
-      halves.setBigUint64(0, value, true);
-      const high = halves.getUint32(4, true);
-      this.writeRam32(address, halves.getUint32(0, true));
-      this.writeRam32(address + 4, high);
+      this.writeRam32(address, lowHalf(value));
+      this.writeRam32(address + 4, highHalf(value));
     }
   }
 
@@ -173,7 +163,7 @@ export class PhysicalAccess {
     }
   }
   write64(physical: number, value: bigint): void {
-    this.write32(physical, Number(value & 0xffff_ffffn));
-    this.write32(physical + 4, Number(value >> 32n));
+    this.write32(physical, lowHalf(value));
+    this.write32(physical + 4, highHalf(value));
   }
 }

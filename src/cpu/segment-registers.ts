@@ -4,6 +4,7 @@
  */
 import { lpOffset, Segment, segmentOffset, segmentStride } from "../execution/lp-window.ts";
 import { isCanonicalAddress } from "./canonical.ts";
+import { highHalf, lowHalf } from "./halves.ts";
 import type { LpState } from "./lp-state.ts";
 import { cr0Bit, flagBit, rightsBit } from "./register-bits.ts";
 import { generalProtection, stackFault } from "./trap.ts";
@@ -26,11 +27,25 @@ export function setSegment(
   limit: number,
   base: bigint,
 ): void {
+  setSegmentBelow4G(state, segment, selector, rights, limit, lowHalf(base));
+  state.write32(place(segment) + segmentOffset.base + 4, highHalf(base));
+}
+
+/** The same with a base of 32 bits, as code and data descriptors have. */
+export function setSegmentBelow4G(
+  state: LpState,
+  segment: number,
+  selector: number,
+  rights: number,
+  limit: number,
+  base: number,
+): void {
   const at = place(segment);
   state.write16(at + segmentOffset.selector, selector);
   state.write32(at + segmentOffset.rights, rights);
   state.write32(at + segmentOffset.limit, limit);
-  state.write64(at + segmentOffset.base, base);
+  state.write32(at + segmentOffset.base, base);
+  state.write32(at + segmentOffset.base + 4, 0);
   deriveSegment(state, segment);
 }
 

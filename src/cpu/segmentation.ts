@@ -2,13 +2,18 @@
  * Segment descriptors: reading them from the descriptor tables, and loading segment registers with all checks of
  * "Protection" in the system-programming manual.
  */
-import { lpOffset, Segment } from "../execution/lp-window.ts";
+import { lpOffset, Segment, segmentOffset, segmentStride } from "../execution/lp-window.ts";
 import { AccessClass } from "./address-space.ts";
 import { isCanonicalAddress } from "./canonical.ts";
+import { joinHalves } from "./halves.ts";
 import type { LogicalProcessor } from "./logical-processor.ts";
-import { joinHalves } from "./physical-access.ts";
 import { rightsBit } from "./register-bits.ts";
-import { setNullSegment, setRealModeSegment, setSegment } from "./segment-registers.ts";
+import {
+  setNullSegment,
+  setRealModeSegment,
+  setSegment,
+  setSegmentBelow4G,
+} from "./segment-registers.ts";
 import { type Fault, generalProtection, notPresent, selectorError, stackFault } from "./trap.ts";
 
 /** Types of system descriptors. */
@@ -30,8 +35,9 @@ export const SystemType = {
 /** An 8-byte descriptor as read from a table. */
 export interface Descriptor {
   readonly selector: number;
-  /** Linear address it was read from. */
-  readonly address: bigint;
+  /** Linear address it was read from, by halves. */
+  readonly addressLow: number;
+  readonly addressHigh: number;
   readonly low: number;
   readonly high: number;
 }
@@ -50,8 +56,9 @@ export const isCode = (d: Descriptor): boolean => (d.high & 0x1800) === 0x1800;
 export const isConforming = (d: Descriptor): boolean => (d.high & 0x1c00) === 0x1c00;
 export const isWritableData = (d: Descriptor): boolean => (d.high & 0x1a00) === 0x1200;
 export const isReadableCode = (d: Descriptor): boolean => (d.high & 0x1a00) === 0x1a00;
-export const baseOf = (d: Descriptor): bigint =>
-  BigInt(((d.high & 0xff00_0000) | ((d.high & 0xff) << 16) | (d.low >>> 16)) >>> 0);
+/** u32 */
+export const baseOf = (d: Descriptor): number =>
+  ((d.high & 0xff00_0000) | ((d.high & 0xff) << 16) | (d.low >>> 16)) >>> 0;
 export function limitOf(d: Descriptor): number {
   const limit = (d.high & 0xf_0000) | (d.low & 0xffff);
   return (d.high & 0x80_0000) !== 0 ? ((limit << 12) | 0xfff) >>> 0 : limit;
@@ -79,14 +86,41 @@ export function readDescriptor(
   if (!usable || offset + 7 > limit) {
     throw outside(selectorError(selector));
   }
-  const base = local ? state.segmentBase(Segment.LDTR) : state.read64(lpOffset.gdtrBase);
-  const address = tableAddress(lp, base, offset);
+  return readEntry(lp, local ? ldtrBase : lpOffset.gdtrBase, offset, selector);
+}
+const ldtrBase = lpOffset.segment + Segment.LDTR * segmentStride + segmentOffset.base;
+
+/**
+ * Reads 8 bytes of a descriptor table.
+ * @param table window offset of the register that holds the table's base
+ * @param offset in the table
+ */
+export function readEntry(
+  lp: LogicalProcessor,
+  table: number,
+  offset: number,
+  selector: number,
+): Descriptor {
+  const { state, linear } = lp;
+  const sum = state.read32(table) + offset;
+  // Linear addresses of tables have 64 bits in IA-32e mode, else 32.
+  const long = lp.isLongMode;
+  const base = long ? state.readHigh32(table) : 0;
+  const addressLow = sum >>> 0;
+  const addressHigh = long && sum > 0xffff_ffff ? (base + 1) >>> 0 : base;
+  const nextHigh = long && addressLow > 0xffff_fffb ? (addressHigh + 1) >>> 0 : addressHigh;
   return {
     selector,
-    address,
-    low: lp.linear.read32(address, AccessClass.System),
-    high: lp.linear.read32(address + 4n, AccessClass.System),
+    addressLow,
+    addressHigh,
+    low: linear.read32At(addressLow, addressHigh, AccessClass.System),
+    high: linear.read32At((addressLow + 4) >>> 0, nextHigh, AccessClass.System),
   };
+}
+
+/** Linear address of a byte of a descriptor. */
+export function descriptorAddress(d: Descriptor, byte: number): bigint {
+  return BigInt.asUintN(64, joinHalves(d.addressLow, d.addressHigh) + BigInt(byte));
 }
 
 /** As `readDescriptor`, but undefined instead of the fault: for instructions that only ask. */
@@ -114,8 +148,8 @@ export function readTail(
     throw fault(selectorError(d.selector));
   }
   const tail = {
-    low: lp.linear.read32(d.address + 8n, AccessClass.System),
-    high: lp.linear.read32(d.address + 12n, AccessClass.System),
+    low: lp.linear.read32(descriptorAddress(d, 8), AccessClass.System),
+    high: lp.linear.read32(descriptorAddress(d, 12), AccessClass.System),
   };
   // The type field of the upper half must be zero, so that it cannot be taken for a descriptor itself.
   if ((tail.high & 0x1f00) !== 0) {
@@ -127,7 +161,7 @@ export function readTail(
 /** Sets the accessed bit in the table, and answers the rights with it set. */
 export function markAccessed(lp: LogicalProcessor, d: Descriptor): number {
   if ((d.high & 0x100) === 0) {
-    lp.linear.setBits8(d.address + 5n, 1, AccessClass.System);
+    lp.linear.setBits8(descriptorAddress(d, 5), 1, AccessClass.System);
   }
   return rightsOf(d) | rightsBit.accessed;
 }
@@ -140,7 +174,7 @@ export function loadFromDescriptor(
   d: Descriptor,
 ): void {
   const rights = markAccessed(lp, d);
-  setSegment(lp.state, segment, selector, rights, limitOf(d), baseOf(d));
+  setSegmentBelow4G(lp.state, segment, selector, rights, limitOf(d), baseOf(d));
 }
 
 /**
@@ -268,7 +302,7 @@ export function loadTr(lp: LogicalProcessor, selector: number): void {
     throw notPresent(code);
   }
   const base = wideBase(lp, d, generalProtection);
-  lp.linear.setBits8(d.address + 5n, 2, AccessClass.System);
+  lp.linear.setBits8(descriptorAddress(d, 5), 2, AccessClass.System);
   setSegment(lp.state, Segment.TR, selector, rightsOf(d) | 2, limitOf(d), base);
 }
 
@@ -276,9 +310,9 @@ export function loadTr(lp: LogicalProcessor, selector: number): void {
 function wideBase(lp: LogicalProcessor, d: Descriptor, fault: (code: number) => Fault): bigint {
   const low = baseOf(d);
   if (!lp.isLongMode) {
-    return low;
+    return BigInt(low);
   }
-  const base = joinHalves(Number(low), readTail(lp, d, fault).low);
+  const base = joinHalves(low, readTail(lp, d, fault).low);
   if (!isCanonicalAddress(base)) {
     throw fault(selectorError(d.selector));
   }

@@ -10,6 +10,7 @@ import {
   checkDataSegment,
   checkStackSegment,
   type Descriptor,
+  descriptorAddress,
   dplOf,
   isCode,
   isConforming,
@@ -139,7 +140,7 @@ export function enterTask(
   linkTasks(lp, tss, source);
   const nested = source === TaskSwitch.call || source === TaskSwitch.gate;
   const rights = rightsOf(tss) | 2;
-  setSegment(lp.state, Segment.TR, tss.selector, rights, limitOf(tss), baseOf(tss));
+  setSegment(lp.state, Segment.TR, tss.selector, rights, limitOf(tss), BigInt(baseOf(tss)));
   lp.state.setLow("cr0", lp.state.low("cr0") | cr0Bit.TS);
   lp.stepAfter = false;
   try {
@@ -167,7 +168,7 @@ interface Task {
 }
 
 function readTask(lp: LogicalProcessor, tss: Descriptor, layout: TssLayout): Task {
-  const base = baseOf(tss);
+  const base = BigInt(baseOf(tss));
   const { linear } = lp;
   const word = (offset: number): number => linear.read16(base + BigInt(offset), AccessClass.System);
   const field = (offset: number): number =>
@@ -228,10 +229,10 @@ function linkTasks(lp: LogicalProcessor, tss: Descriptor, source: TaskSwitch): v
     linear.write8(at, type & ~2, AccessClass.System);
   }
   if (nested) {
-    linear.write16(baseOf(tss), old, AccessClass.System);
+    linear.write16(BigInt(baseOf(tss)), old, AccessClass.System);
   }
   if (source !== TaskSwitch.iret) {
-    linear.setBits8(tss.address + 5n, 2, AccessClass.System);
+    linear.setBits8(descriptorAddress(tss, 5), 2, AccessClass.System);
   }
 }
 

@@ -30,7 +30,7 @@ function pushf(lp: LogicalProcessor, insn: InstructionView): number {
     image = (enabled ? image | flagBit.IF : image & ~flagBit.IF) | flagBit.IOPL;
   }
   const stack = currentStack(lp);
-  stack.push(BigInt(image), size);
+  stack.pushNumber(image, size);
   stack.commit();
   return Outcome.Next;
 }
@@ -40,7 +40,7 @@ function popf(lp: LogicalProcessor, insn: InstructionView): number {
   const size = insn.operandSize;
   const virtual = usesVirtualInterruptFlag(lp, size);
   const stack = currentStack(lp);
-  const image = Number(stack.pop(size) & 0xffff_ffffn);
+  const image = stack.popNumber(size);
   if (virtual) {
     popVirtual(lp, image);
   } else {

@@ -51,14 +51,14 @@ function blockAfterStackSegment(lp: LogicalProcessor, segment: number): void {
 /** PUSH of a segment register: the slot is as wide as the operand size, 16 bits of it are written. */
 function pushSegment(lp: LogicalProcessor, insn: InstructionView): number {
   const stack = currentStack(lp);
-  const value = BigInt(lp.state.selector(insn.destination));
+  const value = lp.state.selector(insn.destination);
   const size = insn.operandSize;
   if (size === 8) {
-    stack.push(value, size);
+    stack.pushNumber(value, size);
   } else {
     // With 32 bits, the upper half of the slot stays as it was.
     stack.skip(2 - size);
-    stack.push(value, 2);
+    stack.pushNumber(value, 2);
   }
   stack.commit();
   return Outcome.Next;
@@ -70,11 +70,9 @@ function popSegment(lp: LogicalProcessor, insn: InstructionView): number {
   const selector = Number(stack.peek(0, 2));
   stack.skip(insn.operandSize);
   const segment = insn.destination;
-  const { mask, pointer } = stack;
   loadSegment(lp, segment, selector);
   // A load of SS may change the size of the stack; the pointer moved is the old stack's.
-  const { state } = lp;
-  state.setGpr(4, mask === 0xffffn ? (state.gpr(4) & ~mask) | pointer : pointer);
+  stack.commit();
   blockAfterStackSegment(lp, segment);
   return Outcome.Next;
 }

@@ -1,5 +1,5 @@
+import { joinHalves } from "../../cpu/halves.ts";
 import { ApicRegister, x2apicMsrBase, x2apicMsrLast } from "../../cpu/local-apic/registers.ts";
-import { joinHalves } from "../../cpu/physical-access.ts";
 import { flagBit } from "../../cpu/register-bits.ts";
 import { generalProtection } from "../../cpu/trap.ts";
 import { Activity, lpOffset } from "../../execution/lp-window.ts";

@@ -1,6 +1,6 @@
 import { AccessClass } from "../../cpu/address-space.ts";
+import { joinHalves } from "../../cpu/halves.ts";
 import type { InstructionView } from "../../cpu/instruction-view.ts";
-import { joinHalves } from "../../cpu/physical-access.ts";
 import { Outcome } from "../../execution/core-host.ts";
 import { lpOffset } from "../../execution/lp-window.ts";
 import type { VmxParts } from "../vmx-parts.ts";
