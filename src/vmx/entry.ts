@@ -8,9 +8,13 @@ import { Outcome } from "../execution/core-host.ts";
 import { Activity, lpOffset } from "../execution/lp-window.ts";
 import { entryControl, secondary } from "./controls.ts";
 import { RuleChecker } from "./entry-rules/all-rules.ts";
-import type { EntryRule, RuleOutcome } from "./entry-rules/entry-rule.ts";
+import type { EntryRule } from "./entry-rules/entry-rule.ts";
 import { usesPaePaging } from "./entry-rules/guest-pdptes.ts";
-import { type EntryAttempt, preliminaryRules } from "./entry-rules/preliminary.ts";
+import {
+  type EntryAttempt,
+  type PreliminaryRule,
+  preliminaryRules,
+} from "./entry-rules/preliminary.ts";
 import type { ExtendedPageTables } from "./ept.ts";
 import type { VmExits } from "./exit.ts";
 import { exitReason } from "./exit-reasons.ts";
@@ -52,6 +56,8 @@ export class VmEntries {
   readonly #checker = new RuleChecker();
   /** The entry has changed more than the address space: derived state is to be worked out anew. */
   #isModeChanged = false;
+  /** RIP of the instruction in progress, known while tracing. */
+  #from = 0n;
   readonly #attempt: { -readonly [K in keyof EntryAttempt]: EntryAttempt[K] } = {
     isVmxOperation: false,
     isProperMode: false,
@@ -71,6 +77,10 @@ export class VmEntries {
 
   /** VMLAUNCH and VMRESUME. @returns an `Outcome` */
   enter(insn: InstructionView, isLaunch: boolean): number {
+    const { lp } = this.#unit;
+    if (lp.trace !== undefined) {
+      this.#from = lp.state.rip;
+    }
     const rule = this.#firstObstacle(isLaunch);
     if (rule !== undefined) {
       return this.#refuse(rule, insn, isLaunch);
@@ -87,7 +97,7 @@ export class VmEntries {
 
   // ——— before the contents of the VMCS matter
 
-  #firstObstacle(isLaunch: boolean): RuleOutcome | undefined {
+  #firstObstacle(isLaunch: boolean): PreliminaryRule | undefined {
     const unit = this.#unit;
     const { lp, vmcs } = unit;
     const attempt = this.#attempt;
@@ -102,13 +112,16 @@ export class VmEntries {
     attempt.isLaunched = vmcs.hasCurrent && vmcs.isLaunched;
     for (const rule of preliminaryRules) {
       if (!rule.holds(attempt)) {
-        return rule.outcome;
+        return rule;
       }
     }
     return undefined;
   }
 
-  #refuse(outcome: RuleOutcome, insn: InstructionView, isLaunch: boolean): number {
+  #refuse({ id, outcome }: PreliminaryRule, insn: InstructionView, isLaunch: boolean): number {
+    if (this.#unit.lp.trace !== undefined && outcome.type.startsWith("fail")) {
+      this.#traceRefusal(id, isLaunch);
+    }
     switch (outcome.type) {
       case "fault":
         throw outcome.vector === "#UD" ? undefinedOpcode() : generalProtection();
@@ -122,6 +135,11 @@ export class VmEntries {
         this.#unit.failInvalid();
         return Outcome.Next;
     }
+  }
+
+  #traceRefusal(rule: string, launch: boolean): void {
+    const { lp, vmcs } = this.#unit;
+    lp.trace?.("vm-entry-refused", { lp: lp.index, vmcs: vmcs.currentPointer, launch, rule });
   }
 
   // ——— the contents
@@ -278,6 +296,8 @@ export class VmEntries {
     lp.trace?.("vm-entry", {
       lp: lp.index,
       vmcs: vmcs.currentPointer,
+      launch: this.#attempt.isLaunch,
+      from: this.#from,
       rip: lp.state.rip,
       injection: controls.injection,
     });

@@ -18,6 +18,7 @@ export function vmread({ unit, intercepts }: VmxParts, insn: InstructionView): n
   requirePrivilege(unit);
   const { vmcs } = unit;
   if (!vmcs.hasCurrent) {
+    unit.lp.trace?.("no-current-vmcs", { lp: unit.lp.index, instruction: "VMREAD" });
     unit.failInvalid();
     return Outcome.Next;
   }

@@ -3,6 +3,7 @@ import type { InstructionView } from "../../cpu/instruction-view.ts";
 import { Outcome } from "../../execution/core-host.ts";
 import { highHalf, lowHalf } from "../halves.ts";
 import { instructionError } from "../instruction-errors.ts";
+import { slot } from "../vmcs-fields.ts";
 import type { VmxParts } from "../vmx-parts.ts";
 import type { VmxUnit } from "../vmx-unit.ts";
 import { fieldOperand, highBitsOf, isHighAccess, isReadOnly, lowBitsOf } from "./field-operand.ts";
@@ -17,6 +18,7 @@ export function vmwrite({ unit, intercepts }: VmxParts, insn: InstructionView): 
   }
   requirePrivilege(unit);
   if (!unit.vmcs.hasCurrent) {
+    unit.lp.trace?.("no-current-vmcs", { lp: unit.lp.index, instruction: "VMWRITE" });
     unit.failInvalid();
     return Outcome.Next;
   }
@@ -34,6 +36,13 @@ export function vmwrite({ unit, intercepts }: VmxParts, insn: InstructionView): 
   const low = insn.isMemory ? lowHalf(memory) : state.gpr32(insn.source);
   const high = insn.isMemory ? highHalf(memory) : state.readHigh32(insn.source * 8);
   writeField(unit, position, isHighAccess(unit, register), low, is64Bit ? high : 0);
+  if (position === slot.guestInterruptStatus) {
+    unit.lp.trace?.("interrupt-status-written", {
+      lp: unit.lp.index,
+      vmcs: unit.vmcs.currentPointer,
+      status: unit.vmcs.low(position),
+    });
+  }
   unit.succeed();
   return Outcome.Next;
 }
