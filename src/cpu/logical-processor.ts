@@ -271,7 +271,7 @@ export abstract class LogicalProcessor {
     const status = readStatusFlags(this.state.u32, this.state.base);
     return (this.state.read32(lpOffset.systemFlags) & ~statusFlagsMask) | status;
   }
-  /** Writes all of RFLAGS. What follows from AC, IF, RF and VM is the caller's: `flagsChanged`. */
+  /** Writes all of RFLAGS and nothing else: what a change of AC, IF, TF, RF or VM entails is the caller's (see `changeFlags`). */
   writeFlags(image: number): void {
     const flags = (image & flagsDefined) | flagBit.fixed;
     writeStatusFlags(this.state.u32, this.state.base, flags);
