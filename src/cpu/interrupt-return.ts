@@ -59,7 +59,7 @@ function unblockNmi(lp: LogicalProcessor): void {
   if ((state.interruptibility & Blocking.nmi) !== 0) {
     state.interruptibility &= ~Blocking.nmi;
     lp.nmiUnblockedByIret = true;
-    if (lp.nmiPending) {
+    if (lp.nmiPending || lp.eventsHeldBack) {
       lp.requestEvents();
     }
   }

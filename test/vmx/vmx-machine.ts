@@ -282,6 +282,7 @@ export class VmxMachine extends TestMachine {
       lp.core.codeWritten(place.code, 4096);
       lp.core.codeWritten(vmxPlace.guestCode, 4096);
       unit.leaveGuest();
+      unit.isInitHeld = false;
       this.vmx.ept.invalidateAll();
       unit.vmcs.changed(allGroups);
       lp.addressSpace.enter(0, 0, true);
