@@ -5,6 +5,10 @@ import { UserError } from "./user-error.ts";
 export const driverNames = ["threads", "deterministic"] as const;
 export type DriverName = (typeof driverNames)[number];
 
+/** What the checker of VMX invariants does: nothing, report violations at the end, or stop the machine at the first. */
+export const checkModes = ["off", "report", "stop"] as const;
+export type CheckMode = (typeof checkModes)[number];
+
 /** State of the first LP when a flat binary starts: real mode, flat protected mode, or 64-bit mode with identity paging. */
 export const flatModes = ["16", "32", "64"] as const;
 export type FlatMode = (typeof flatModes)[number];
@@ -41,6 +45,7 @@ export interface MachineConfiguration {
   /** Chooses the schedule of the deterministic driver and everything random in the machine. */
   readonly seed: number;
   readonly cpuModel: string;
+  readonly check: CheckMode;
   /** Seconds of wall-clock time after which the run is stopped. */
   readonly timeoutSeconds: number | undefined;
 }
@@ -55,6 +60,7 @@ const defaults = {
   lpCount: 1,
   driver: "threads",
   seed: 1,
+  check: "off",
   timeoutSeconds: undefined,
 } as const;
 
@@ -121,6 +127,11 @@ function checkSeed(seed: number): void {
 
 export function parseDriver(text: string): DriverName {
   return choose("--driver", text, driverNames);
+}
+
+/** The word after `--check=`; the option alone means `report`. */
+export function parseCheck(text: string): CheckMode {
+  return choose("--check", text, ["report", "stop"]);
 }
 
 /** Seconds, a positive number. */

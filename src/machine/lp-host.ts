@@ -8,6 +8,7 @@ import { windowBase } from "../memory/physical-memory.ts";
 import { DeliveryMode, type InterruptMessage } from "../protocol/interrupt-message.ts";
 import type { Mailbox } from "../protocol/mailbox.ts";
 import { attachVmx } from "../vmx/attach.ts";
+import { VmcsChecker } from "../vmx/checker/vmcs-checker.ts";
 import { exitReasonTitle } from "../vmx/exit-reasons.ts";
 import { readExitCounts, type VmxUnit, vmxOffset } from "../vmx/vmx-unit.ts";
 import { applyBootState } from "./boot-state.ts";
@@ -35,6 +36,7 @@ export class LpHost implements LpActor {
   readonly #mailbox: Mailbox;
   readonly #pendingWord: number;
   readonly #vmx: VmxUnit | undefined;
+  readonly #checker: VmcsChecker | undefined;
   #rootCycles = 0;
   #nonRootCycles = 0;
 
@@ -42,7 +44,9 @@ export class LpHost implements LpActor {
     const { blueprint, index } = options;
     const { memory, layout, module, apicIds, seed } = blueprint;
     this.#options = options;
-    this.#fabric = new CountingFabric(options.fabric, options.trace);
+    this.#checker = createChecker(options);
+    const trace = both(options.trace, this.#checker?.hear);
+    this.#fabric = new CountingFabric(options.fabric, trace);
     this.lp = new Processor({
       memory,
       layout,
@@ -56,9 +60,10 @@ export class LpHost implements LpActor {
       lpCount: apicIds.length,
       apicIds,
       randomSeed: seed,
-      ...(options.trace === undefined ? {} : { trace: options.trace }),
+      ...(trace === undefined ? {} : { trace }),
     });
     this.#vmx = attachVmx(this.lp, layout.ramBytes)?.unit;
+    if (this.#vmx !== undefined) this.#checker?.attach(this.#vmx);
     this.lp.reset();
     if (index === 0) applyBootState(this.lp, blueprint.boot);
     const base = windowBase(layout, index);
@@ -132,8 +137,33 @@ export class LpHost implements LpActor {
         secondsHalted: inSeconds(haltedCycles),
         unsupported: Object.fromEntries(lp.unsupported),
       },
+      violations: this.#checker?.violations ?? [],
     };
   }
+}
+
+/** The checker of VMX invariants, when the run is to have one; a violation is an event of the trace too. */
+function createChecker(options: LpHostOptions): VmcsChecker | undefined {
+  const { blueprint, index, clock, trace } = options;
+  const { memory, layout, apicIds, check } = blueprint;
+  if (check === "off") return undefined;
+  return new VmcsChecker({
+    words: new Int32Array(memory.buffer),
+    windows: apicIds.map((_, lp) => windowBase(layout, lp)),
+    index,
+    clock,
+    stops: check === "stop",
+    onViolation: ({ invariant, vmcs, instruction, rip, text }) =>
+      trace?.("violation", { lp: index, invariant, vmcs, instruction, rip, text }),
+  });
+}
+
+function both(first: TraceSink | undefined, second: TraceSink | undefined): TraceSink | undefined {
+  if (first === undefined || second === undefined) return first ?? second;
+  return (kind, detail) => {
+    first(kind, detail);
+    second(kind, detail);
+  };
 }
 
 /** VM exits by title of the basic reason; reasons that did not occur are left out. */

@@ -5,7 +5,7 @@ import { lpWindowBytes } from "../execution/lp-window.ts";
 import { createMemory, layOutMemory, type MemoryLayout } from "../memory/physical-memory.ts";
 import { buildAcpiTables } from "../platform/acpi.ts";
 import type { BootState } from "./boot-state.ts";
-import type { MachineConfiguration } from "./configuration.ts";
+import type { CheckMode, MachineConfiguration } from "./configuration.ts";
 import { loadImage } from "./loaders/load-image.ts";
 import { firmwareArea } from "./memory-map.ts";
 import { UserError } from "./user-error.ts";
@@ -18,6 +18,7 @@ export interface MachineBlueprint {
   readonly module: WebAssembly.Module;
   readonly cpuModel: string;
   readonly seed: number;
+  readonly check: CheckMode;
   /** Local APIC ids by LP index. */
   readonly apicIds: readonly number[];
   /** How LP 0 starts. */
@@ -52,6 +53,7 @@ export function buildMachine(configuration: MachineConfiguration): MachineBluepr
     module: interpreterModule(),
     cpuModel: configuration.cpuModel,
     seed,
+    check: configuration.check,
     apicIds,
     boot,
   };

@@ -2,6 +2,7 @@ import type { RunCallbacks } from "./callbacks.ts";
 import type { DriverName, MachineConfiguration } from "./configuration.ts";
 import type { Driver } from "./drivers/driver.ts";
 import { buildMachine } from "./machine.ts";
+import { hexadecimal } from "./quantities.ts";
 import type { RunResult } from "./run-result.ts";
 
 /** Loaded when asked for: with threads, this thread needs none of what an LP is made of. */
@@ -21,6 +22,17 @@ export async function runMachine(
 ): Promise<RunResult> {
   const requestedAt = performance.now();
   const blueprint = buildMachine(configuration);
-  const run = await drivers[configuration.driver]();
-  return run({ configuration, blueprint, callbacks, requestedAt });
+  const { ramBytes, lpCount, driver, seed, cpuModel } = configuration;
+  const { boot } = blueprint;
+  callbacks.log?.("info", "machine built", {
+    image: configuration.image.name,
+    ...{ ramBytes, lpCount, driver, seed, cpuModel },
+    entry: hexadecimal(boot.entry),
+    mode: boot.mode,
+  });
+  const run = await drivers[driver]();
+  const result = await run({ configuration, blueprint, callbacks, requestedAt });
+  const { startSeconds, runSeconds } = result;
+  callbacks.log?.("info", "machine stopped", { ...result.ending, startSeconds, runSeconds });
+  return result;
 }

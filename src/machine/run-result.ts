@@ -1,4 +1,5 @@
-import type { DriverName } from "./configuration.ts";
+import type { Violation } from "../vmx/checker/invariants.ts";
+import type { CheckMode, DriverName } from "./configuration.ts";
 import type { LpSnapshot } from "./lp-snapshot.ts";
 
 /** How a run has ended. */
@@ -17,6 +18,8 @@ export type Ending =
   | { readonly type: "interrupted" }
   /** Nobody reads the serial output any more. */
   | { readonly type: "output-closed" }
+  /** An invariant did not hold, and the run was to stop there. */
+  | { readonly type: "violation"; readonly lp: number; readonly message: string }
   /** A bug of the simulator. `source`: the LP it showed on, -1 for the platform, undefined when neither. */
   | { readonly type: "bug"; readonly message: string; readonly source: number | undefined };
 
@@ -28,6 +31,7 @@ export const exitStatus = {
   "power-off": 0,
   badInput: 2,
   bug: 70,
+  violation: 72,
   "output-closed": 74,
   reset: 120,
   dead: 122,
@@ -78,12 +82,15 @@ export const noStatistics: LpStatistics = {
 export interface LpReport {
   readonly state: LpSnapshot;
   readonly statistics: LpStatistics;
+  /** What the checker has found on this LP, when it was asked for. */
+  readonly violations: readonly Violation[];
 }
 
 export interface RunResult {
   readonly ending: Ending;
   readonly driver: DriverName;
   readonly seed: number;
+  readonly check: CheckMode;
   readonly lps: readonly LpReport[];
   /** From the call to the first guest instruction, and from there to the end. */
   readonly startSeconds: number;

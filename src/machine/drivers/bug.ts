@@ -8,6 +8,9 @@ import { UserError } from "../user-error.ts";
 export function bugEnding(error: unknown, source: number | undefined): Ending {
   // One that comes from another thread has lost its class, not its name.
   if (error instanceof Error && error.name === "UserError") throw new UserError(error.message);
+  if (error instanceof Error && error.name === "InvariantViolated") {
+    return { type: "violation", lp: source ?? 0, message: error.message };
+  }
   const message =
     error instanceof Error ? `${error.name}: ${error.message}${place(error)}` : String(error);
   return { type: "bug", message: message.replaceAll(/\s*\n\s*/g, " "), source };

@@ -145,6 +145,7 @@ class DeterministicMachine {
       ending: present(this.#ending, "the run has ended without an ending"),
       driver: "deterministic",
       seed: configuration.seed,
+      check: configuration.check,
       lps: this.#lps.map((lp, index) => this.#report(lp, index)),
       startSeconds: (startedAt - requestedAt) / 1000,
       runSeconds: (performance.now() - startedAt) / 1000,

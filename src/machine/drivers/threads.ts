@@ -180,6 +180,7 @@ class ThreadedMachine {
       ending: present(this.#ending, "the run has ended without an ending"),
       driver: "threads",
       seed: configuration.seed,
+      check: configuration.check,
       lps: blueprint.apicIds.map((_, lp) => lps[lp]?.report ?? this.#reportFromMemory(lp)),
       startSeconds: this.#beforeClockSeconds + firstRun / clockFrequencyHz,
       runSeconds: (cycles - firstRun) / clockFrequencyHz,
@@ -191,7 +192,11 @@ class ThreadedMachine {
   /** All that is known of an LP whose thread cannot be asked any more. */
   #reportFromMemory(lp: number): LpReport {
     const { memory, layout } = this.#request.blueprint;
-    return { state: takeSnapshot(memory, windowBase(layout, lp), lp), statistics: noStatistics };
+    return {
+      state: takeSnapshot(memory, windowBase(layout, lp), lp),
+      statistics: noStatistics,
+      violations: [],
+    };
   }
 
   #fail(error: unknown, source: number): undefined {
