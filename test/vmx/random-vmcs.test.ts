@@ -1,0 +1,144 @@
+import fc from "fast-check";
+import { beforeAll, describe, expect, it } from "vitest";
+import { Activity } from "../../src/execution/lp-window.ts";
+import type { Assembler } from "../../src/isa/assembler.ts";
+import { exitReasonTitle } from "../../src/vmx/exit-reasons.ts";
+import { type FieldName, vmcsFields } from "../../src/vmx/vmcs-fields.ts";
+import { VmxMachine, vmxPlace } from "./vmx-machine.ts";
+
+/** Random VMCSs in the run; a campaign sets more. */
+const runs = Number(process.env["VMXON_RANDOM_VMCS"] ?? 2000);
+
+let m: VmxMachine;
+let restore: () => void;
+beforeAll(() => {
+  m = new VmxMachine().root();
+  m.lp.apic.configureVirtualWire();
+  m.useEpt().disable("secondary.enableEpt");
+  restore = m.checkpoint();
+});
+
+const launch = (asm: Assembler): void => {
+  asm.vmlaunch();
+  asm.hlt();
+};
+const resume = (asm: Assembler): void => {
+  asm.vmresume();
+  asm.hlt();
+};
+
+interface Change {
+  readonly field: FieldName;
+  readonly value: bigint;
+  /** Flips these bits instead of writing the value. */
+  readonly isFlip: boolean;
+}
+
+/** All but exit information, which tells how it ended. */
+const fields = vmcsFields.filter((field) => !field.readOnly).map((field) => field.name);
+const interesting = [
+  0n,
+  1n,
+  0xffn,
+  0xfffn,
+  0x1000n,
+  0xffff_ffffn,
+  0x7fff_ffff_ffffn,
+  0x8000_0000_0000n,
+  -1n,
+  BigInt(vmxPlace.msrArea),
+  BigInt(vmxPlace.ept | 0x1e),
+  BigInt(vmxPlace.otherVmcs),
+];
+
+const change = fc.record<Change>({
+  field: fc.constantFrom(...fields),
+  value: fc.oneof(
+    fc.constantFrom(...interesting),
+    fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn }),
+    fc.nat(63).map((bit) => 1n << BigInt(bit)),
+  ),
+  isFlip: fc.boolean(),
+});
+
+/** Bits to turn on among those that may be, so that most VMCSs get past the checks on controls. */
+const controls = fc.record({
+  pin: fc.nat(0xff),
+  primary: fc.integer(),
+  secondary: fc.integer(),
+  exit: fc.integer(),
+  entry: fc.integer(),
+  withSecondary: fc.boolean(),
+});
+
+function turnOnControls(random: typeof controls extends fc.Arbitrary<infer T> ? T : never): void {
+  const { profile } = m.vmx.unit;
+  const add = (field: FieldName, mayBeOne: number, bits: number): void => {
+    m.set(field, m.get(field) | BigInt((mayBeOne & bits) >>> 0));
+  };
+  add("pinControls", profile.pin.mayBeOne, random.pin);
+  add("primaryControls", profile.primary.mayBeOne, random.primary & 0x7fff_ffff);
+  add("exitControls", profile.exit.mayBeOne, random.exit);
+  add("entryControls", profile.entry.mayBeOne, random.entry);
+  if (random.withSecondary) {
+    m.enable("primary.activateSecondaryControls");
+    add("secondaryControls", profile.secondary.mayBeOne, random.secondary);
+    m.set("vpid", 1);
+  }
+}
+
+describe("a random VMCS", () => {
+  it("leads to success, VMfail or an architected exit, and nothing else", () => {
+    const seen = new Map<string, number>();
+    fc.assert(
+      fc.property(
+        controls,
+        fc.array(change, { maxLength: 12 }),
+        fc.uint8Array({ minLength: 32, maxLength: 64 }),
+        fc.nat(3),
+        (random, changes, code, resumes) => {
+          restore();
+          m.time = 0;
+          turnOnControls(random);
+          for (const { field, value, isFlip } of changes) {
+            m.set(field, isFlip ? m.get(field) ^ value : value);
+          }
+          m.load(vmxPlace.guestCode, code);
+          m.run(64, launch, 100);
+          for (let n = 0; n < resumes && canResume(); n++) {
+            m.time += 10_000;
+            m.state.activity = Activity.Active;
+            m.run(64, resume, 100);
+          }
+          const outcome = outcomeOf();
+          seen.set(outcome, (seen.get(outcome) ?? 0) + 1);
+        },
+      ),
+      { numRuns: runs },
+    );
+    // The property means little unless it has seen the guest, refusals and failed entries.
+    expect(seen.get("fail-valid 7")).toBeGreaterThan(0);
+    expect(seen.get("fail-valid 8")).toBeGreaterThan(0);
+    expect(seen.get("VM-entry failure due to invalid guest state")).toBeGreaterThan(0);
+    expect([...seen.keys()].length).toBeGreaterThan(10);
+  }, 600_000);
+
+  const canResume = (): boolean => !m.vmx.unit.isNonRoot && m.state.activity !== Activity.Shutdown;
+
+  function outcomeOf(): string {
+    const { state } = m;
+    if (state.activity === Activity.Shutdown) {
+      return "VMX abort or shutdown";
+    }
+    if (m.vmx.unit.isNonRoot) {
+      return "in the guest";
+    }
+    if (m.entries === 0 && m.finished && m.number("exitReason") === 0) {
+      return m.result();
+    }
+    const { reason } = m.exit();
+    const title = exitReasonTitle(reason);
+    expect(title, `exit reason ${reason}`).toBeDefined();
+    return title ?? "";
+  }
+});
