@@ -1,5 +1,6 @@
 import { describePlace, describeState } from "../machine/lp-snapshot.ts";
 import type { Ending, RunResult } from "../machine/run-result.ts";
+import { describeViolation } from "../vmx/checker/invariants.ts";
 
 const bugHint =
   "this is a bug of the simulator; please report it with the command line, the image and the lines above";
@@ -35,9 +36,21 @@ export function formatEnding({ ending, lps }: RunResult): string {
       return `vmxon: interrupted; the LPs are at\n${places}`;
     case "shutdown":
       return `vmxon: LP ${ending.lp} is in shutdown (triple fault)\n${stateOf(lps, ending.lp)}`;
+    case "violation":
+      return `vmxon: check: ${ending.message}\n${stateOf(lps, ending.lp)}`;
     case "bug":
       return `vmxon: ${describeSource(ending)}: ${ending.message}\n${stateOf(lps, ending.source ?? -1)}vmxon: ${bugHint}\n`;
   }
+}
+
+/** What `--check` has found: a line per violation, and how many. Empty without the option. */
+export function formatViolations({ check, lps, ending }: RunResult): string {
+  if (check === "off" || ending.type === "violation") return "";
+  const lines = lps.flatMap(({ violations }) =>
+    violations.map((violation) => `vmxon: check: ${describeViolation(violation)}\n`),
+  );
+  const count = lines.length === 0 ? "no violation" : `${lines.length} kinds of violation`;
+  return `${lines.join("")}vmxon: check: ${count} found\n`;
 }
 
 function describeSource({ source }: Extract<Ending, { type: "bug" }>): string {

@@ -6,6 +6,7 @@ export const exitStatusTable: readonly (readonly [status: string, meaning: strin
   [String(exitStatus["power-off"]), "the guest switched the machine off"],
   [String(exitStatus.badInput), "bad option, file or image; nothing was run"],
   [String(exitStatus.bug), "a bug of the simulator: the state is printed, please report it"],
+  [String(exitStatus.violation), "an invariant of VMX did not hold, with --check=stop"],
   [String(exitStatus["output-closed"]), "the reader of the serial output has gone"],
   [String(exitStatus.reset), "the guest asked for a reset"],
   [String(exitStatus.dead), "every LP is halted and nothing can wake one"],

@@ -6,7 +6,7 @@ import { runMachine } from "../machine/run-machine.ts";
 import { type RunResult, statusOf } from "../machine/run-result.ts";
 import { UserError } from "../machine/user-error.ts";
 import { TraceFile } from "../trace/trace-file.ts";
-import { formatEnding, formatUnowned } from "./ending-report.ts";
+import { formatEnding, formatUnowned, formatViolations } from "./ending-report.ts";
 import { resultJson } from "./result-json.ts";
 import { configurationOf, type RunOptions } from "./run-options.ts";
 import { OutputPort } from "./standard-output.ts";
@@ -47,7 +47,7 @@ export async function runImage(image: string, options: RunOptions): Promise<numb
     trace?.finish();
   }
   await output.drain(drainMs);
-  process.stderr.write(formatEnding(result) + formatUnowned(result));
+  process.stderr.write(formatEnding(result) + formatUnowned(result) + formatViolations(result));
   if (options.stats) process.stderr.write(formatStatistics(result));
   if (json !== undefined) {
     writeFileSync(json, resultJson(result, processSeconds));

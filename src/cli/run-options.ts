@@ -1,12 +1,14 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { cpuModels, defaultCpuModel } from "../cpu/models/models.ts";
 import {
+  type CheckMode,
   configure,
   type DriverName,
   driverNames,
   type FlatPlacement,
   type MachineConfiguration,
   type ModuleArgument,
+  parseCheck,
   parseDriver,
   parseFlat,
   parseLpCount,
@@ -38,6 +40,7 @@ export interface RunOptions {
   readonly json?: string;
   readonly logLevel: LogLevelOption;
   readonly trace?: string;
+  readonly check?: CheckMode;
 }
 
 const examples = `
@@ -107,6 +110,14 @@ export function runCommand(action: (image: string, options: RunOptions) => Promi
         .default("warn"),
     )
     .option("--trace <file>", "write an event log, one JSON object per line")
+    .addOption(
+      new Option(
+        "--check [mode]",
+        "watch how guests treat their VMCSs and report violations at the end, or stop at the first (--check=stop)",
+      )
+        .preset("report")
+        .argParser(parseCheck),
+    )
     .addHelpText(
       "after",
       `${examples}\nExit status:\n${indent(formatTable(exitStatusTable.map(([a, b]) => [`${a}  ${b}`])))}`,
@@ -152,5 +163,6 @@ export function configurationOf(image: string, options: RunOptions): MachineConf
     seed: options.seed,
     cpuModel: options.cpu,
     timeoutSeconds: options.timeout,
+    check: options.check ?? "off",
   });
 }

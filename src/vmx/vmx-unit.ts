@@ -23,6 +23,8 @@ export const vmxOffset = {
   aborts: lpOffset.vmxPrivate + 0x28,
   /** u32 by basic exit reason. */
   exits: lpOffset.vmxPrivate + 0x100,
+  /** The checker's list of VMCSs that are active here (see `checker/residency-board.ts`). */
+  residency: lpOffset.vmxPrivate + 0x800,
 } as const;
 
 const modeBit = { on: 1, nonRoot: 2 } as const;
