@@ -52,6 +52,12 @@ export interface DecodedBlock {
   readonly bytes: number;
 }
 
+/**
+ * Whether the block goes on behind an instruction. An ended block still needs an end record, for a transfer executed in a cold
+ * function that is not taken; a complete one finds its own way.
+ */
+type BlockEnd = "open" | "ended" | "complete";
+
 interface PageDecoder {
   readonly key: string;
   readonly version: number;
@@ -99,15 +105,15 @@ export class BlockDecoder {
     let record = at;
     let bytes = 0;
     let count = 0;
-    let ended = false;
-    while (count < most && !ended) {
+    let end: BlockEnd = "open";
+    while (count < most && end === "open") {
       if (!decoder.canDecode) break;
       decoder.decodeOut(this.#instruction);
       const insn = this.#instruction;
       // Out of bytes: the instruction goes on in the next page.
       if (decoder.lastError === DecoderError.NoMoreBytes) break;
       if (insn.ip + BigInt(insn.length) - 1n > lastOffset) break;
-      ended = this.#write(record, insn, mode);
+      end = this.#write(record, insn, mode);
       record += recordBytes;
       bytes += insn.length;
       count += 1;
@@ -115,7 +121,7 @@ export class BlockDecoder {
     if (count === 0) {
       return undefined;
     }
-    return this.#finish(at, record, count, bytes, rip, ended, mode);
+    return this.#finish(at, record, count, bytes, rip, end, mode);
   }
 
   /** Decodes the one instruction whose bytes are given: it lies on two pages. */
@@ -124,8 +130,8 @@ export class BlockDecoder {
     decoder.ip = rip;
     decoder.decodeOut(this.#instruction);
     decoder.free();
-    const ended = this.#write(at, this.#instruction, mode);
-    return this.#finish(at, at + recordBytes, 1, this.#instruction.length, rip, ended, mode);
+    const end = this.#write(at, this.#instruction, mode);
+    return this.#finish(at, at + recordBytes, 1, this.#instruction.length, rip, end, mode);
   }
 
   /** Marks records so that executing any of them looks its block up anew. */
@@ -142,11 +148,11 @@ export class BlockDecoder {
     count: number,
     bytes: number,
     rip: bigint,
-    ended: boolean,
+    last: BlockEnd,
     mode: number,
   ): DecodedBlock {
     let records = count;
-    if (!ended) {
+    if (last !== "complete") {
       this.#u8.fill(0, end, end + recordBytes);
       this.#u16[(end + recordOffset.op) >>> 1] = specialArm.end;
       this.#u64[(end + recordOffset.next) >>> 3] = wrapRip(rip + BigInt(bytes), mode);
@@ -190,8 +196,7 @@ export class BlockDecoder {
 
   // ——— one record
 
-  /** @returns true when the block ends with this instruction and needs no end record */
-  #write(record: number, insn: Instruction, mode: number): boolean {
+  #write(record: number, insn: Instruction, mode: number): BlockEnd {
     const plan = planFor(insn);
     this.#u8.fill(0, record, record + recordBytes);
     this.#u8[record + recordOffset.length] = insn.length;
@@ -221,7 +226,7 @@ export class BlockDecoder {
     plan: DecodePlan,
     memory: OperandPlace,
     mode: number,
-  ): boolean {
+  ): BlockEnd {
     const blocked = plan.simd && (mode & codeMode.simdBlocked) !== 0;
     const place = (letter: string): OperandPlace =>
       letter === "m" ? memory : (placeOfLetter[letter] ?? "none");
@@ -238,16 +243,16 @@ export class BlockDecoder {
           );
     if (!form) {
       this.#u16[(record + recordOffset.op) >>> 1] = specialArm.system;
-      return true;
+      return "complete";
     }
     if (form.arm !== undefined) {
       this.#u16[(record + recordOffset.op) >>> 1] = form.arm;
-      return plan.ends;
+      return plan.ends ? "complete" : "open";
     }
     assert(form.cold !== undefined, "a form is hot or cold");
     this.#u16[(record + recordOffset.op) >>> 1] = specialArm.cold;
     this.#u16[(record + recordOffset.form) >>> 1] = form.cold;
-    return false;
+    return plan.ends ? "ended" : "open";
   }
 
   /** @returns where the memory operand is, if there is one */

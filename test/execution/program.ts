@@ -1,3 +1,4 @@
+import { type Assembler, createAssembler } from "../../src/isa/assembler.ts";
 import type { CoreHarness } from "./core-harness.ts";
 
 /** Where programs of tests lie. */
@@ -8,8 +9,19 @@ export function bytes(hex: string): Uint8Array {
   return Uint8Array.from(Buffer.from(hex.replaceAll(/\s/g, ""), "hex"));
 }
 
-/** Puts code where programs lie and RIP at its start. */
-export function load(harness: CoreHarness, hex: string, at = programBase): void {
-  harness.write(BigInt(at), bytes(hex));
+/** Machine code of 64-bit mode, written with the assembler. */
+export function assembled(write: (asm: Assembler) => void, at = programBase): Uint8Array {
+  const asm = createAssembler({ origin: at, bits: 64 });
+  write(asm);
+  return asm.assemble().bytes;
+}
+
+/** Puts code, in hexadecimal or for the assembler, where programs lie and RIP at its start. */
+export function load(
+  harness: CoreHarness,
+  code: string | ((asm: Assembler) => void),
+  at = programBase,
+): void {
+  harness.write(BigInt(at), typeof code === "string" ? bytes(code) : assembled(code, at));
   harness.rip = BigInt(at);
 }
