@@ -158,7 +158,12 @@ export class VmEntries {
 
   #reject(rule: EntryRule): number {
     const { lp, vmcs } = this.#unit;
-    lp.trace?.("vm-entry-rejected", { lp: lp.index, vmcs: vmcs.currentPointer, rule: rule.id });
+    lp.trace?.("vm-entry-rejected", {
+      lp: lp.index,
+      vmcs: vmcs.currentPointer,
+      launch: this.#attempt.isLaunch,
+      rule: rule.id,
+    });
     const { outcome } = rule;
     if (outcome.type === "entry-failure") {
       this.#parts.exits.entryFailure(outcome.reason, outcome.qualification);

@@ -255,13 +255,18 @@ export const deviceTicks = guest((asm) => {
 const trampoline = 0x8000;
 const online = 0x20_0000;
 const tickets = 0x20_0040;
-const go = 0x20_0080;
+/** Where the first LP tells the others to go on: u32. */
+export const go = 0x20_0080;
 
 /**
  * Starts all other LPs by INIT and SIPI. Each comes to `onOther` in protected mode with its number, 1 and up, in EBP; the
  * first LP goes on at once with EBX = the number of others that it is to wait for.
  */
-function emitStartOthers(asm: Assembler, others: number, onOther: (asm: Assembler) => void): void {
+export function emitStartOthers(
+  asm: Assembler,
+  others: number,
+  onOther: (asm: Assembler) => void,
+): void {
   const code = asm.label("trampoline");
   const codeEnd = asm.label("trampoline end");
   const protectedMode = asm.label("other in protected mode");
@@ -323,7 +328,7 @@ function emitStartOthers(asm: Assembler, others: number, onOther: (asm: Assemble
 }
 
 /** Another LP waits until the first has got everything ready. */
-function emitAwaitGo(asm: Assembler): void {
+export function emitAwaitGo(asm: Assembler): void {
   const wait = asm.here("wait for go");
   asm.pause();
   asm.cmp(mem32(go), 1);

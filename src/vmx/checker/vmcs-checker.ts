@@ -86,6 +86,8 @@ export class VmcsChecker {
         return this.#leave();
       case "vm-entry":
         return this.#enter(vmcs, detail);
+      case "vm-entry-rejected":
+        return this.#rejected(vmcs, detail);
       case "vm-entry-refused":
         return this.#refused(vmcs, detail);
       case "vm-exit":
@@ -207,6 +209,16 @@ export class VmcsChecker {
     }
     if (unit.vmcs.high(slot.vmcsLinkPointer) !== 0xffff_ffff) {
       this.#activate(unit.vmcs.address(slot.vmcsLinkPointer));
+    }
+  }
+
+  /** The contents were refused: they may be old ones, if the VMCS came from another LP. */
+  #rejected(vmcs: number, detail: Detail): void {
+    const isLaunch = detail["launch"] === true;
+    const at = this.#own.find(vmcs);
+    this.#instruction = isLaunch ? "VMLAUNCH" : "VMRESUME";
+    if (at >= 0) {
+      this.#checkLaunchState(vmcs, at, isLaunch);
     }
   }
 
