@@ -416,7 +416,7 @@ export class PageWalker {
   /** One atomic update; false when the entry is no longer what was read. Entries outside RAM have no memory to set flags in. */
   #setEntry(level: number, old: number, value: number): boolean {
     const guest = this.#guest[level] ?? 0;
-    const host = this.secondStage.enabled ? this.#toHost(guest, 2, true) : (this.#host[level] ?? 0);
+    const host = this.secondStage.enabled ? this.#toHost(guest, 3, true) : (this.#host[level] ?? 0);
     if (!this.#physical.isRam(host)) {
       return true;
     }

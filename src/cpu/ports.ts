@@ -27,7 +27,11 @@ export interface InterruptFabric {
 export interface Clock {
   readonly frequencyHz: number;
   now(): number;
+  /** Virtual time: something takes longer than an instruction. A wall clock has no use for it. */
+  charge?(operation: CostlyOperation): void;
 }
+/** What costs virtual time of its own. */
+export type CostlyOperation = "vmEntry" | "vmExit" | "eventDelivery" | "cacheFlush";
 
 /** What an instruction in VMX non-root operation asks before it takes effect. Names are those of the exit reasons. */
 export type InterceptedInstruction =

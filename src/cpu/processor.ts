@@ -338,6 +338,7 @@ export class Processor extends LogicalProcessor {
       if (raised || during !== undefined) {
         this.#recordCause(event);
       }
+      this.clock.charge?.("eventDelivery");
       this.delivering = event;
       try {
         if (deliverThroughIdt(this, event)) {

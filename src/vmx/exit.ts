@@ -113,6 +113,7 @@ export class VmExits {
     this.#trace(reason, low, high);
     this.#guest.save(reason, resume);
     unit.countExit(reason);
+    unit.lp.clock.charge?.("vmExit");
     const stores = vmcs.low(slot.exitMsrStoreCount);
     if (stores !== 0 && !this.#areas.store(vmcs.address(slot.exitMsrStoreAddress), stores)) {
       this.#abort(abortIndicator.saveGuestMsrs);

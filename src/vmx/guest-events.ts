@@ -46,6 +46,7 @@ export class GuestEvents {
     if ((controls.pin & pin.activateVmxPreemptionTimer) !== 0) {
       this.#timer.start(vmcs.low(slot.preemptionTimerValue));
     }
+    lp.clock.charge?.("vmEntry");
     if (this.#timer.isRunning || isInitHeld || (controls.primary & mayExitAtOnce) !== 0) {
       lp.requestEvents();
     }

@@ -182,7 +182,7 @@ describe("the deterministic schedule", () => {
     const { schedule, lps, clock } = machine(1);
     first(lps).onTurn = (budget) => {
       first(lps).retired += budget;
-      clock.charge(400);
+      clock.charge("deviceAccess");
       return "budget";
     };
     schedule.step();

@@ -76,7 +76,7 @@ describe("rights", () => {
     const exit = access("write");
     expect(exit.reason).toBe(exitReason.eptViolation);
     // The guest's stack and code lie under the same entry: reads and fetches pass.
-    expect(exit.qualification & 0x3fn).toBe(0x2an);
+    expect(exit.qualification & 0x3fn).toBe(0x2bn);
   });
 
   it("that were granted hold until they are invalidated", () => {

@@ -88,9 +88,11 @@ const cacheWide =
     lp.requirePrivilege0();
     // Without the feature the prefix of WBNOINVD means nothing.
     const name = which === "WBNOINVD" && !lp.model.features.has("wbnoinvd") ? "WBINVD" : which;
-    return lp.intercepts.nonRoot && lp.intercepts.instruction(name, insn, 0n)
-      ? Outcome.Jump
-      : Outcome.Next;
+    if (lp.intercepts.nonRoot && lp.intercepts.instruction(name, insn, 0n)) {
+      return Outcome.Jump;
+    }
+    lp.clock.charge?.("cacheFlush");
+    return Outcome.Next;
   };
 
 /** CLFLUSH, CLFLUSHOPT, CLWB: checked as a read of one byte. */

@@ -17,7 +17,7 @@ import { DirectBus } from "./direct-bus.ts";
 import type { RunRequest } from "./driver.ts";
 import { LineBuffer } from "./line-buffer.ts";
 import { Schedule } from "./schedule.ts";
-import { cycleCosts, VirtualClock } from "./virtual-clock.ts";
+import { VirtualClock } from "./virtual-clock.ts";
 
 /** Milliseconds of host time after which the event loop gets a turn: for output, timeouts, Ctrl-C. */
 const eventLoopMs = 20;
@@ -61,11 +61,9 @@ class ChargedLp implements LpActor {
   }
   run(budget: number): LpStop {
     const { host } = this;
-    const entries = host.vmEntries;
     const sent = host.interruptsSent;
     const stop = host.run(budget);
-    this.#clock.charge((host.vmEntries - entries) * cycleCosts.vmExit);
-    this.#clock.charge((host.interruptsSent - sent) * cycleCosts.interruptSent);
+    this.#clock.charge("interruptSent", host.interruptsSent - sent);
     if (stop !== "stop") return stop;
     this.#control.clear(host.lp.index, Pending.Stop);
     return "budget";

@@ -1,5 +1,5 @@
 import type { Bus } from "../../cpu/ports.ts";
-import { cycleCosts, type VirtualClock } from "./virtual-clock.ts";
+import type { VirtualClock } from "./virtual-clock.ts";
 
 /** The devices of a machine that runs on one thread: called directly, their time charged to the LP that asks. */
 export class DirectBus implements Bus {
@@ -39,6 +39,6 @@ export class DirectBus implements Bus {
 
   #count(): void {
     this.accesses += 1;
-    this.#clock.charge(cycleCosts.deviceAccess);
+    this.#clock.charge("deviceAccess");
   }
 }

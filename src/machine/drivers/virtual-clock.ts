@@ -4,12 +4,16 @@ import { clockFrequencyHz } from "../clock.ts";
 import type { LpActor } from "./actors.ts";
 
 /** Virtual time, in cycles of the TSC. An estimate of a processor of about 1 GHz, good for orders, not for predictions. */
-export const cycleCosts = {
+const cycleCosts = {
   instruction: 1,
   /** A port or memory-mapped access that goes to a device. */
   deviceAccess: 400,
-  /** VM exit and the VM entry after it. */
-  vmExit: 1200,
+  vmEntry: 500,
+  vmExit: 700,
+  /** Delivery of an exception or interrupt through the IDT. */
+  eventDelivery: 100,
+  /** WBINVD and its like. */
+  cacheFlush: 10_000,
   /** An INIT, SIPI, NMI or fixed interrupt put on the bus. */
   interruptSent: 300,
 } as const;
@@ -58,8 +62,8 @@ export class VirtualClock implements Clock {
   }
 
   /** Adds the cost of what the actor is doing. */
-  charge(cycles: number): void {
-    this.#charged += cycles;
+  charge(operation: keyof typeof cycleCosts, times = 1): void {
+    this.#charged += cycleCosts[operation] * times;
   }
 
   #actorTime(): number {
