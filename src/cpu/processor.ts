@@ -36,7 +36,9 @@ import {
 
 const shadows = Blocking.sti | Blocking.movSs;
 const simdMnemonics = new Set(
-  families.filter((family) => family.simd).map((family) => mnemonicNumber(family.mnemonic)),
+  families
+    .filter((family) => family.simd)
+    .flatMap((family) => [family.mnemonic, ...(family.aliases ?? [])].map(mnemonicNumber)),
 );
 
 /** A logical processor that lives: resets, runs machine code, takes in messages, delivers events. */

@@ -1,6 +1,5 @@
 import { type I64, i32, i64 } from "../../wasm/expression.ts";
 import type { Local } from "../../wasm/function-builder.ts";
-import { AccessKind } from "../core-host.ts";
 import { recordOffset } from "../instruction-record.ts";
 import type { Semantics } from "./arithmetic.ts";
 import type { InstructionEmitter } from "./instruction-emitter.ts";
@@ -109,11 +108,3 @@ export const crc32 =
     });
     c.write(c.truncate(crc, 4), 8);
   };
-
-/** MFENCE. Ordered accesses need it only against the reordering of an own store with a later load. */
-export const MFENCE: Semantics = (c) => c.f.fence();
-
-/** CLFLUSH and its kin: no cache is modelled, but the address is checked as for a load. */
-export const CACHE_LINE: Semantics = (c) => {
-  c.f.drop(c.hostAddress(c.memoryAddress(1, false), 1, AccessKind.Read));
-};

@@ -1,6 +1,5 @@
 import type { Semantics } from "./arithmetic.ts";
 import * as arithmetic from "./arithmetic.ts";
-import * as bits from "./bits.ts";
 import * as transfer from "./control-transfer.ts";
 import { all, binary, type Family, hotSizes, plain, words } from "./family.ts";
 import * as logic from "./logic.ts";
@@ -448,14 +447,5 @@ export const hintFamilies: readonly Family[] = [
       ...(mnemonic === "Nop" ? { hot: { sizes: [1], patterns: ["--"] } as const } : {}),
     }),
   ),
-  { mnemonic: "Mfence", sizes: [1], patterns: ["--"], semantics: bits.MFENCE },
-  ...["Clflush", "Clflushopt", "Clwb"].map(
-    (mnemonic): Family => ({
-      mnemonic,
-      sizes: [1],
-      patterns: ["-m"],
-      semantics: bits.CACHE_LINE,
-      roles: ["source"],
-    }),
-  ),
+  { mnemonic: "Mfence", sizes: [1], patterns: ["--"], semantics: moves.MFENCE },
 ];

@@ -153,3 +153,6 @@ export const STD: Semantics = (c) =>
   );
 
 export const NOP: Semantics = () => undefined;
+
+/** MFENCE. Ordered accesses need it only against the reordering of an own store with a later load. */
+export const MFENCE: Semantics = (c) => c.f.fence();
