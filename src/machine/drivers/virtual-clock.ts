@@ -13,7 +13,7 @@ const cycleCosts = {
   /** Delivery of an exception or interrupt through the IDT. */
   eventDelivery: 100,
   /** WBINVD and its like. */
-  cacheFlush: 10_000,
+  cacheFlush: 100_000,
   /** An INIT, SIPI, NMI or fixed interrupt put on the bus. */
   interruptSent: 300,
 } as const;
