@@ -20,11 +20,9 @@ function result(ending: Ending, statistics: readonly Partial<LpStatistics>[] = [
     driver: "threads",
     seed: 1,
     check: "off",
-    check: "off",
     lps: statistics.map((some, index) => ({
       state: takeSnapshot(memory, 0, index),
       statistics: { ...noStatistics, ...some },
-      violations: [],
       violations: [],
     })),
     startSeconds: 0.25,
