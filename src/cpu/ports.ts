@@ -184,7 +184,7 @@ export interface SecondStage {
   ): number;
   /**
    * Accesses of the mapping that need not be asked about again: bit 0 read, 1 write, 2 execute. Without write while a dirty flag is
-   * still to be set; 0 for a page each access to which must come here (APIC-access page).
+   * still to be set.
    */
   readonly lastRights: number;
   readonly lastPageBits: number;

@@ -16,12 +16,10 @@
 /** 32-bit words of a descriptor. */
 const word = { requests: 0, control: 8, destination: 9 } as const;
 /** Bits of the control word (descriptor bits 287:256). */
-export const postedControl = { outstanding: 1 << 0, suppressed: 1 << 1, vectorShift: 16 } as const;
+const postedControl = { outstanding: 1 << 0, suppressed: 1 << 1, vectorShift: 16 } as const;
 
 /** Words that hold requests: 32 vectors each, the lowest first. */
 export const requestGroups = 8;
-/** Bytes of a descriptor, and its alignment. */
-export const descriptorBytes = 64;
 
 type Words = Int32Array<ArrayBufferLike>;
 

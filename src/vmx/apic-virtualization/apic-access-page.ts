@@ -12,7 +12,7 @@ import { type AccessControls, isReadVirtualized, isWriteVirtualized } from "./re
 import type { VirtualApicPage } from "./virtual-apic-page.ts";
 
 /** Access type of an APIC-access exit, bits 15:12 of the qualification. */
-export const ApicAccess = {
+const ApicAccess = {
   LinearRead: 0,
   LinearWrite: 1,
   LinearFetch: 2,

@@ -39,13 +39,13 @@ const virtualRegisters = [
 ] as const;
 
 /** Offsets of registers that a read finds virtualized under APIC-register virtualization. */
-export const readableRegisters: ReadonlySet<number> = new Set([
+const readableRegisters: ReadonlySet<number> = new Set([
   ...virtualRegisters,
   ApicRegister.Version,
   ...vectorSets,
 ]);
 /** Offsets of registers that a write finds virtualized under APIC-register virtualization. */
-export const writableRegisters: ReadonlySet<number> = new Set(virtualRegisters);
+const writableRegisters: ReadonlySet<number> = new Set(virtualRegisters);
 
 const slotBytes = 16;
 const registerBytes = 4;
