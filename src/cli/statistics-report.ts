@@ -55,7 +55,7 @@ export function formatStatistics(result: RunResult): string {
 
 type Counts = Readonly<Record<string, number>>;
 
-/** VM exits: a row per reason that occurred, a column per LP, then the same per VMCS. Empty when there were none. */
+/** VM exits: a row per reason that occurred, a column per LP; the same by what the qualification tells; then by reason per VMCS. Empty when there were none. */
 export function formatExits(lps: readonly LpReport[]): string {
   const byLp = lps.map(({ state, statistics }) => [`LP ${state.index}`, statistics.exits] as const);
   const byVmcs = new Map<string, Counts>();
@@ -64,14 +64,25 @@ export function formatExits(lps: readonly LpReport[]): string {
       byVmcs.set(`VMCS ${pointer}`, sumCounts([byVmcs.get(`VMCS ${pointer}`) ?? {}, exits]));
     }
   }
+  const details = lps.map(
+    ({ state, statistics }) => [`LP ${state.index}`, statistics.exitDetails] as const,
+  );
   const vmcss = [...byVmcs].sort(([a], [b]) => (a < b ? -1 : 1));
-  return [formatExitTable(byLp), formatExitTable(vmcss)].filter((table) => table !== "").join("\n");
+  const tables = [
+    formatExitTable("VM exits by reason", byLp),
+    formatExitTable("VM exits by qualification", details),
+    formatExitTable("VM exits by reason", vmcss),
+  ];
+  return tables.filter((table) => table !== "").join("\n");
 }
 
-function formatExitTable(columns: readonly (readonly [title: string, exits: Counts])[]): string {
+function formatExitTable(
+  title: string,
+  columns: readonly (readonly [title: string, exits: Counts])[],
+): string {
   const sums = sumCounts(columns.map(([, exits]) => exits));
   if (total(sums) === 0) return "";
-  const head = ["VM exits by reason", ...columns.map(([title]) => title), "all"];
+  const head = [title, ...columns.map(([column]) => column), "all"];
   const rows = counts(sums).map(([reason, sum]) => [
     reason,
     ...columns.map(([, exits]) => count(exits[reason] ?? 0)),

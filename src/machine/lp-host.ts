@@ -115,6 +115,13 @@ export class LpHost implements LpActor {
     );
   }
 
+  #exitDetails(): LpReport["statistics"]["exitDetails"] {
+    const entries = [...(this.#vmx?.exitClasses.entries() ?? [])];
+    return Object.fromEntries(
+      entries.map(([reason, text, count]) => [`${exitReasonTitle(reason)}: ${text}`, count]),
+    );
+  }
+
   /** What is known of the LP when it has stopped. */
   report(haltedCycles: number, deviceAccesses: number): LpReport {
     const { blueprint, index, clock } = this.#options;
@@ -127,6 +134,7 @@ export class LpHost implements LpActor {
         instructions: lp.core.retired,
         exits: exitsByName(readExitCounts(lp.state.u32, base)),
         exitsByVmcs: this.#exitsByVmcs(),
+        exitDetails: this.#exitDetails(),
         entries: this.vmEntries,
         interruptsSent: this.interruptsSent,
         interruptsReceived: this.#mailbox.taken,

@@ -51,6 +51,8 @@ export interface LpStatistics {
   readonly exits: Readonly<Record<string, number>>;
   /** The same for each VMCS, by its physical address: a virtual processor may have run on several LPs. */
   readonly exitsByVmcs: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** VM exits and failed entries told apart by their qualification: "EPT violation: write, page not present" and so on. */
+  readonly exitDetails: Readonly<Record<string, number>>;
   readonly entries: number;
   readonly interruptsSent: number;
   readonly interruptsReceived: number;
@@ -68,6 +70,7 @@ export const noStatistics: LpStatistics = {
   instructions: 0,
   exits: {},
   exitsByVmcs: {},
+  exitDetails: {},
   entries: 0,
   interruptsSent: 0,
   interruptsReceived: 0,

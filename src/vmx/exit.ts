@@ -98,6 +98,7 @@ export class VmExits {
     vmcs.put(slot.exitQualification, qualification, 0);
     vmcs.changed(0);
     this.#unit.count(vmxOffset.failedEntries);
+    this.#unit.exitClasses.add(reason, qualification, 0);
     this.#trace(reason | entryFailureBit, qualification, 0);
     this.#toHost(false);
   }
@@ -113,6 +114,7 @@ export class VmExits {
     this.#trace(reason, low, high);
     this.#guest.save(reason, resume);
     unit.countExit(reason);
+    unit.exitClasses.add(reason, low, interruption);
     unit.lp.clock.charge?.("vmExit");
     const stores = vmcs.low(slot.exitMsrStoreCount);
     if (stores !== 0 && !this.#areas.store(vmcs.address(slot.exitMsrStoreAddress), stores)) {

@@ -6,6 +6,7 @@ import { lpOffset } from "../execution/lp-window.ts";
 import type { VmxProfile } from "./capabilities.ts";
 import { secondary } from "./controls.ts";
 import { EntryContext } from "./entry-rules/entry-context.ts";
+import { ExitClassCounts } from "./exit-classes.ts";
 import { exitReasonLimit } from "./exit-reasons.ts";
 import { VmcsCache } from "./vmcs-cache.ts";
 import { slot } from "./vmcs-fields.ts";
@@ -55,6 +56,8 @@ export class VmxUnit {
 
   /** VM exits on this LP by basic reason, for each VMCS by its address. */
   readonly exitsByVmcs = new Map<number, Uint32Array>();
+  /** Those with a qualification worth telling apart, by class. */
+  readonly exitClasses = new ExitClassCounts();
   #countedPointer = none;
   #counts: Uint32Array = new Uint32Array(exitReasonLimit);
 

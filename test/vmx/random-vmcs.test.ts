@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
+import { cpuModel, defaultCpuModel } from "../../src/cpu/models/models.ts";
 import { Activity } from "../../src/execution/lp-window.ts";
 import type { Assembler } from "../../src/isa/assembler.ts";
 import type { ControlName } from "../../src/vmx/controls.ts";
@@ -11,11 +12,12 @@ import { VmxMachine, vmxPlace } from "./vmx-machine.ts";
 
 /** Random VMCSs in the run; a campaign sets more. */
 const runs = Number(process.env["VMXON_RANDOM_VMCS"] ?? 2000);
+const model = cpuModel(process.env["VMXON_RANDOM_CPU"] ?? defaultCpuModel.name);
 
 let m: VmxMachine;
 let restore: () => void;
 beforeAll(() => {
-  m = new VmxMachine().root();
+  m = new VmxMachine(model).root();
   m.lp.apic.configureVirtualWire();
   m.useEpt().disable("secondary.enableEpt");
   restore = m.checkpoint();
