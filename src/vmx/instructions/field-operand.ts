@@ -21,9 +21,9 @@ export const isReadOnly = (position: number): boolean => readOnly[position] === 
  * The field that the register operand of VMREAD or VMWRITE names; reports error 12 when there is none.
  * @returns its slot, or -1
  */
-export function fieldOperand(unit: VmxUnit, register: number): number {
+export function fieldOperand(unit: VmxUnit, register: number, is64Bit: boolean): number {
   const { lp, profile } = unit;
-  const isTooWide = lp.is64Bit && lp.state.readHigh32(register * 8) !== 0;
+  const isTooWide = is64Bit && lp.state.readHigh32(register * 8) !== 0;
   const position = isTooWide ? -1 : slotOfEncoding(lp.state.gpr32(register));
   if (position < 0 || profile.fieldExists[position] === 0) {
     unit.failValid(instructionError.unsupportedComponent);

@@ -7,15 +7,20 @@ import { highHalf, lowHalf } from "../halves.ts";
 import type { VmxUnit } from "../vmx-unit.ts";
 
 /** Protected or 64-bit mode: not real, virtual-8086 or compatibility mode. */
-export function isProperMode(lp: LogicalProcessor): boolean {
-  return lp.isProtected && (!lp.isLongMode || lp.is64Bit);
-}
+export const isProperMode = (lp: LogicalProcessor): boolean =>
+  lp.is64Bit || (lp.isProtected && !lp.isLongMode);
 
-/** @throws #UD outside VMX operation, and in modes that VMX instructions do not exist in */
-export function requireVmxOperation(unit: VmxUnit): void {
-  if (!unit.isOn || !isProperMode(unit.lp)) {
+/**
+ * @returns whether the processor is in 64-bit mode
+ * @throws #UD outside VMX operation, and in modes that VMX instructions do not exist in
+ */
+export function requireVmxOperation({ lp, isOn }: VmxUnit): boolean {
+  const { is64Bit } = lp;
+  const isProper = is64Bit || (lp.isProtected && !lp.isLongMode);
+  if (!isOn || !isProper) {
     throw undefinedOpcode();
   }
+  return is64Bit;
 }
 
 /** @throws #GP(0) */

@@ -10,7 +10,7 @@ import { requirePrivilege, requireVmxOperation } from "./guards.ts";
 
 /** VMREAD—Read Field from Virtual-Machine Control Structure. */
 export function vmread({ unit, intercepts }: VmxParts, insn: InstructionView): number {
-  requireVmxOperation(unit);
+  const is64Bit = requireVmxOperation(unit);
   if (unit.isNonRoot) {
     intercepts.fieldAccess(insn, false);
     return Outcome.Jump;
@@ -23,30 +23,32 @@ export function vmread({ unit, intercepts }: VmxParts, insn: InstructionView): n
     return Outcome.Next;
   }
   const register = insn.source;
-  const position = fieldOperand(unit, register);
+  const position = fieldOperand(unit, register, is64Bit);
   if (position < 0) {
     return Outcome.Next;
   }
   const isHigh = isHighAccess(unit, register);
-  store(
-    unit,
-    insn,
-    isHigh ? vmcs.high(position) : vmcs.low(position),
-    isHigh ? 0 : vmcs.high(position),
-  );
+  const low = isHigh ? vmcs.high(position) : vmcs.low(position);
+  const high = isHigh ? 0 : vmcs.high(position);
+  if (insn.isMemory) {
+    storeInMemory(unit, insn, low, high, is64Bit);
+  } else {
+    const at = (lpOffset.gpr >>> 2) + insn.destination * 2;
+    vmcs.u32[at] = low;
+    vmcs.u32[at + 1] = is64Bit ? high : 0;
+  }
   unit.succeed();
   return Outcome.Next;
 }
 
-/** Writes the destination: 64 bits in 64-bit mode, else the low 32. */
-function store({ lp, vmcs }: VmxUnit, insn: InstructionView, low: number, high: number): void {
-  const { is64Bit } = lp;
-  if (!insn.isMemory) {
-    const at = (lpOffset.gpr >>> 2) + insn.destination * 2;
-    vmcs.u32[at] = low;
-    vmcs.u32[at + 1] = is64Bit ? high : 0;
-    return;
-  }
+/** 64 bits in 64-bit mode, else the low 32. */
+function storeInMemory(
+  { lp }: VmxUnit,
+  insn: InstructionView,
+  low: number,
+  high: number,
+  is64Bit: boolean,
+): void {
   const linear = lp.effectiveLinear(insn, 0, is64Bit ? 8 : 4, true);
   if (is64Bit) {
     lp.linear.write64(linear, joinHalves(low, high), AccessClass.Current);

@@ -11,7 +11,7 @@ import { requirePrivilege, requireVmxOperation } from "./guards.ts";
 
 /** VMWRITE—Write Field to Virtual-Machine Control Structure. */
 export function vmwrite({ unit, intercepts }: VmxParts, insn: InstructionView): number {
-  requireVmxOperation(unit);
+  const is64Bit = requireVmxOperation(unit);
   if (unit.isNonRoot) {
     intercepts.fieldAccess(insn, true);
     return Outcome.Jump;
@@ -22,9 +22,10 @@ export function vmwrite({ unit, intercepts }: VmxParts, insn: InstructionView): 
     unit.failInvalid();
     return Outcome.Next;
   }
-  const memory = insn.isMemory ? readMemory(unit, insn) : 0n;
+  const { isMemory } = insn;
+  const memory = isMemory ? readMemory(unit, insn, is64Bit) : 0n;
   const register = insn.destination;
-  const position = fieldOperand(unit, register);
+  const position = fieldOperand(unit, register, is64Bit);
   if (position < 0) {
     return Outcome.Next;
   }
@@ -32,9 +33,10 @@ export function vmwrite({ unit, intercepts }: VmxParts, insn: InstructionView): 
     unit.failValid(instructionError.readOnlyComponent);
     return Outcome.Next;
   }
-  const { state, is64Bit } = unit.lp;
-  const low = insn.isMemory ? lowHalf(memory) : state.gpr32(insn.source);
-  const high = insn.isMemory ? highHalf(memory) : state.readHigh32(insn.source * 8);
+  const { state } = unit.lp;
+  const { source } = insn;
+  const low = isMemory ? lowHalf(memory) : state.gpr32(source);
+  const high = isMemory ? highHalf(memory) : state.readHigh32(source * 8);
   writeField(unit, position, isHighAccess(unit, register), low, is64Bit ? high : 0);
   if (position === slot.guestInterruptStatus) {
     unit.lp.trace?.("interrupt-status-written", {
@@ -47,8 +49,7 @@ export function vmwrite({ unit, intercepts }: VmxParts, insn: InstructionView): 
   return Outcome.Next;
 }
 
-function readMemory({ lp }: VmxUnit, insn: InstructionView): bigint {
-  const { is64Bit } = lp;
+function readMemory({ lp }: VmxUnit, insn: InstructionView, is64Bit: boolean): bigint {
   const linear = lp.effectiveLinear(insn, 0, is64Bit ? 8 : 4, false);
   return is64Bit
     ? lp.linear.read64(linear, AccessClass.Current)
