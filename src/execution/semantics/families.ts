@@ -162,6 +162,7 @@ export const integerFamilies: readonly Family[] = [
       patterns: ["rr", "rm"],
       semantics: moves.moveSignExtended(sourceSize),
       sourceSize,
+      hot: { sizes: hotSizes, patterns: ["rr", "rm"] },
     }),
   ),
   {
@@ -210,6 +211,7 @@ export const integerFamilies: readonly Family[] = [
       sizes: words,
       patterns: ["rr", "rm"],
       semantics: moves.conditionalMove(code),
+      hot: { sizes: hotSizes, patterns: ["rr"] },
     }),
   ),
   ...conditionNames.map(
@@ -218,6 +220,7 @@ export const integerFamilies: readonly Family[] = [
       sizes: [1],
       patterns: ["r-", "m-"],
       semantics: moves.setOnCondition(code),
+      hot: { sizes: [1], patterns: ["r-"] },
     }),
   ),
   ...(

@@ -22,6 +22,11 @@ const simd = (
     ...(roles ? { roles } : {}),
   };
 };
+/** Executed in the interpreter's own arms, all of it. */
+const hot = (family: Family): Family => ({
+  ...family,
+  hot: { sizes: family.sizes, patterns: family.patterns },
+});
 const either = ["xx", "xm"];
 const packed = (names: string, semantics: Semantics): Family => simd(names, either, semantics);
 const lanes = (names: string, opcode: number): Family => packed(names, integer.lanes(opcode));
@@ -32,21 +37,15 @@ const shifted = (names: string, semantics: Semantics): Family =>
 
 /** SSE and SSE2 moves. Only the names of many differ: single, double and integer kinds move alike. */
 const moveFamilies: readonly Family[] = [
-  {
-    ...simd("Movups Movupd Movdqu Lddqu", ["xx", "xm", "mx"], moves.moveVector("any")),
-    hot: { sizes: [8], patterns: ["xm", "mx"] },
-  },
-  {
-    ...simd("Movaps Movapd Movdqa", ["xx", "xm", "mx"], moves.moveVector("aligned")),
-    hot: { sizes: [8], patterns: ["xx", "xm", "mx"] },
-  },
+  hot(simd("Movups Movupd Movdqu Lddqu", ["xx", "xm", "mx"], moves.moveVector("any"))),
+  hot(simd("Movaps Movapd Movdqa", ["xx", "xm", "mx"], moves.moveVector("aligned"))),
   simd("Movntps Movntpd Movntdq", ["mx"], moves.moveVector("aligned")),
   simd("Movss", ["xx"], moves.mergeLow(4)),
-  simd("Movss", ["xm"], moves.loadLow(4)),
-  simd("Movss", ["mx"], moves.storeLow(4)),
+  hot(simd("Movss", ["xm"], moves.loadLow(4))),
+  hot(simd("Movss", ["mx"], moves.storeLow(4))),
   simd("Movsd", ["xx"], moves.mergeLow(8)),
-  simd("Movsd", ["xm"], moves.loadLow(8)),
-  simd("Movsd", ["mx"], moves.storeLow(8)),
+  hot(simd("Movsd", ["xm"], moves.loadLow(8))),
+  hot(simd("Movsd", ["mx"], moves.storeLow(8))),
   simd("Movd", ["xr", "xm"], moves.loadLow(4)),
   simd("Movd", ["rx", "mx"], moves.storeLow(4)),
   simd("Movq", ["xx", "xm"], moves.loadLow(8)),

@@ -42,6 +42,8 @@ interface StringOperation {
   run?(addresses: readonly Local<"i32">[], count: Local<"i64">): I64;
   /** A repeated comparison ends here. */
   ends?(): I32;
+  /** Sets the flags, when all is done and there was at least one element. */
+  flags?(): void;
 }
 
 function isLong(c: InstructionEmitter): I32 {
@@ -101,11 +103,7 @@ function tryRun(
  * A string instruction with any repeat prefix. Registers are brought up to date after each element or run, so that a fault
  * finds them at the element that faults; flags are set at the end, as a fault in the middle must find the old ones.
  */
-function stringInstruction(
-  make: (c: InstructionEmitter) => StringOperation & {
-    flags?(): void;
-  },
-): Semantics {
+function stringInstruction(make: (c: InstructionEmitter) => StringOperation): Semantics {
   return (c) => {
     const { f } = c;
     const operation = make(c);
