@@ -30,7 +30,7 @@ const port: Classes = {
   text: (number) => {
     const isIn = (number & 8) !== 0;
     const name = (number & 0x10) === 0 ? (isIn ? "IN" : "OUT") : isIn ? "INS" : "OUTS";
-    return `${(number & 0x20) === 0 ? "" : "REP "}${name} of ${(number & 7) + 1} bytes`;
+    return `${(number & 0x20) === 0 ? "" : "REP "}${name}, ${8 * ((number & 7) + 1)} bits`;
   },
 };
 const eptViolation: Classes = {

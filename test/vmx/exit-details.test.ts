@@ -31,8 +31,8 @@ describe("exits by class of their qualification", () => {
     }
     expect(details()).toEqual({
       [`${exitReason.controlRegisterAccess} MOV from CR3`]: 1,
-      [`${exitReason.ioInstruction} IN of 1 bytes`]: 1,
-      [`${exitReason.ioInstruction} OUT of 4 bytes`]: 1,
+      [`${exitReason.ioInstruction} IN, 8 bits`]: 1,
+      [`${exitReason.ioInstruction} OUT, 32 bits`]: 1,
       [`${exitReason.exceptionOrNmi} vector 6`]: 1,
     });
   });
