@@ -94,8 +94,11 @@ export class Processor extends LogicalProcessor {
 
   wakeDeadline(): number | undefined {
     const { activity } = this.state;
-    if (activity === Activity.WaitForSipi || activity === Activity.Shutdown) {
+    if (activity === Activity.WaitForSipi) {
       return undefined;
+    }
+    if (activity === Activity.Shutdown) {
+      return this.intercepts.deadline;
     }
     const timer = earlier(this.apic.deadline(), this.intercepts.deadline);
     return activity === Activity.Mwait ? earlier(timer, this.mwaitUntil) : timer;

@@ -504,6 +504,42 @@ describe("activity states", () => {
     expect(m.exit()).toMatchObject({ reason: exitReason.sipi, qualification: 0x9an });
   });
 
+  describe("shutdown", () => {
+    beforeEach(() => {
+      m.set("guestActivity", 2).guest(nops(1));
+    });
+    const enter = (): string => m.run(64, (asm) => asm.vmlaunch(), 50);
+
+    it("takes no external interrupt", () => {
+      m.enable("pin.externalInterruptExiting");
+      expect(enter()).toBe("idle");
+      send(DeliveryMode.Fixed, 0x40);
+      expect(m.lp.run(50)).toBe("idle");
+      expect(m.vmx.unit.isNonRoot).toBe(true);
+    });
+
+    it("ends with an NMI, which finds the guest shut down", () => {
+      m.enable("pin.nmiExiting");
+      enter();
+      send(DeliveryMode.Nmi);
+      m.lp.run(50);
+      expect(m.exit().reason).toBe(exitReason.exceptionOrNmi);
+      expect(m.number("guestActivity")).toBe(2);
+    });
+
+    it("ends when the preemption timer does", () => {
+      m.enable("pin.activateVmxPreemptionTimer").set("preemptionTimerValue", 10);
+      expect(enter()).toBe("idle");
+      m.time = m.lp.wakeDeadline() ?? 0;
+      m.lp.run(50);
+      expect(m.exit().reason).toBe(exitReason.preemptionTimer);
+    });
+
+    it("of the guest does not make the machine stop", () => {
+      expect(enter()).toBe("idle");
+    });
+  });
+
   it("INIT exits from an active guest", () => {
     m.guest(nops(1));
     send(DeliveryMode.Init);

@@ -53,9 +53,12 @@ const ramBytes = 4 * 1024 ** 2;
 /** A processor with VMX and a VMCS whose guest shares the host's memory. */
 export class VmxMachine extends TestMachine {
   readonly vmx: VmxParts;
+  /** Mode of the host: 64-bit, or 32-bit with PAE paging. */
+  readonly #bits: 32 | 64;
 
-  constructor(model?: CpuModel) {
+  constructor(model?: CpuModel, bits: 32 | 64 = 64) {
     super(model);
+    this.#bits = bits;
     this.vmx = present(attachVmx(this.lp, ramBytes), "a model with VMX");
   }
 
@@ -70,9 +73,13 @@ export class VmxMachine extends TestMachine {
     return this.vmx.unit.profile.revision;
   }
 
-  /** 64-bit mode in which VMXON would succeed. */
+  /** A mode in which VMXON would succeed. */
   ready(): this {
-    this.long64();
+    if (this.#bits === 64) {
+      this.long64();
+    } else {
+      this.paged32(true);
+    }
     const { state } = this;
     state.setLow("cr0", state.low("cr0") | cr0Bit.NE);
     state.setLow("cr4", state.low("cr4") | cr4Bit.VMXE);
@@ -149,14 +156,16 @@ export class VmxMachine extends TestMachine {
     this.set("primaryControls", fixed(vmxMsr.trueProcbased));
     this.set("exitControls", fixed(vmxMsr.trueExit));
     this.set("entryControls", fixed(vmxMsr.trueEntry));
-    this.enable("exit.hostAddressSpaceSize").enable("entry.ia32eModeGuest");
+    this.turn("exit.hostAddressSpaceSize", this.#bits === 64);
+    this.turn("entry.ia32eModeGuest", this.#bits === 64);
     this.set("vmcsLinkPointer", -1n);
   }
   #fillHost(): void {
     const { state } = this;
     this.set("hostCr0", state.get("cr0")).set("hostCr3", state.get("cr3"));
     this.set("hostCr4", state.get("cr4")).set("hostRip", vmxPlace.hostEntry);
-    this.set("hostRsp", vmxPlace.hostStack).set("hostCsSelector", selector.code64);
+    const code = this.#bits === 64 ? selector.code64 : selector.code32;
+    this.set("hostRsp", vmxPlace.hostStack).set("hostCsSelector", code);
     for (const name of ["Ss", "Ds", "Es", "Fs", "Gs"] as const) {
       this.set(`host${name}Selector`, selector.data);
     }
@@ -193,7 +202,7 @@ export class VmxMachine extends TestMachine {
   // ——— running
 
   /** Runs host code until it rests; it ends behind itself with a HLT. @returns how its last VMX instruction ended */
-  execute(write: (asm: Assembler) => void, bits: 32 | 64 = 64): VmxResult {
+  execute(write: (asm: Assembler) => void, bits = this.#bits): VmxResult {
     this.state.activity = Activity.Active;
     this.run(bits, (asm) => {
       write(asm);
@@ -226,7 +235,7 @@ export class VmxMachine extends TestMachine {
   }
 
   /** Writes the guest's program. */
-  guest(write: (asm: Assembler) => void, bits: 16 | 32 | 64 = 64): this {
+  guest(write: (asm: Assembler) => void, bits: 16 | 32 | 64 = this.#bits): this {
     this.assemble(bits, write, vmxPlace.guestCode);
     return this;
   }
@@ -240,7 +249,7 @@ export class VmxMachine extends TestMachine {
   #enter(write: (asm: Assembler) => void, budget: number): Exit {
     this.state.activity = Activity.Active;
     this.run(
-      64,
+      this.#bits,
       (asm) => {
         write(asm);
         asm.hlt();
