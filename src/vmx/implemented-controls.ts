@@ -44,6 +44,7 @@ export const implementedControls: ReadonlySet<ControlName> = new Set<ControlName
   "secondary.virtualInterruptDelivery",
   "secondary.rdrandExiting",
   "secondary.enableInvpcid",
+  "secondary.vmcsShadowing",
   "secondary.rdseedExiting",
   "secondary.enableXsavesXrstors",
   "secondary.useTscScaling",

@@ -110,14 +110,29 @@ export class NonRootIntercepts implements Intercepts {
     return true;
   }
 
-  /** VMREAD and VMWRITE: there are no shadow VMCSs to look into. */
-  fieldAccess(insn: InstructionView, isWrite: boolean): void {
+  /** VMREAD and VMWRITE. @returns false when they go to the shadow VMCS */
+  fieldAccess(insn: InstructionView, isWrite: boolean): boolean {
     const encoding = isWrite ? insn.destination : insn.source;
+    if (this.#isShadowed(encoding, isWrite)) {
+      return false;
+    }
     const other = isWrite ? insn.source : insn.destination;
     const information = (operandInformation(insn, other) | (encoding << 28)) >>> 0;
     const at = insn.isMemory ? insn.displacement : 0n;
     const reason = isWrite ? exitReason.vmwrite : exitReason.vmread;
     this.#exits.instruction(reason, insn, lowHalf(at), highHalf(at), information);
+    return true;
+  }
+  /** "VMREAD Bitmap" and "VMWRITE Bitmap": a bit for each encoding of 15 bits; there is no shadow of any other. */
+  #isShadowed(encodingRegister: number, isWrite: boolean): boolean {
+    const { lp, vmcs, controls } = this.#unit;
+    if ((controls.secondary & secondary.vmcsShadowing) === 0) {
+      return false;
+    }
+    const encoding = lp.state.gpr32(encodingRegister);
+    const isWide = lp.is64Bit && lp.state.readHigh32(encodingRegister * 8) !== 0;
+    const bitmap = isWrite ? slot.vmwriteBitmap : slot.vmreadBitmap;
+    return !isWide && encoding >>> 15 === 0 && !this.#test(vmcs.address(bitmap), encoding);
   }
 
   isUndefined(which: "RDTSCP" | "INVPCID" | "XSAVES"): boolean {

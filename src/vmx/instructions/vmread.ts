@@ -7,17 +7,18 @@ import type { VmxParts } from "../vmx-parts.ts";
 import type { VmxUnit } from "../vmx-unit.ts";
 import { fieldOperand, isHighAccess } from "./field-operand.ts";
 import { requirePrivilege, requireVmxOperation } from "./guards.ts";
+import { accessedVmcs, closeVmcs, openVmcs } from "./shadow-vmcs.ts";
 
 /** VMREAD—Read Field from Virtual-Machine Control Structure. */
 export function vmread({ unit, intercepts }: VmxParts, insn: InstructionView): number {
   const is64Bit = requireVmxOperation(unit);
-  if (unit.isNonRoot) {
-    intercepts.fieldAccess(insn, false);
+  if (unit.isNonRoot && intercepts.fieldAccess(insn, false)) {
     return Outcome.Jump;
   }
   requirePrivilege(unit);
   const { vmcs } = unit;
-  if (!vmcs.hasCurrent) {
+  const pointer = accessedVmcs(unit);
+  if (pointer < 0) {
     unit.lp.trace?.("no-current-vmcs", { lp: unit.lp.index, instruction: "VMREAD" });
     unit.failInvalid();
     return Outcome.Next;
@@ -28,8 +29,10 @@ export function vmread({ unit, intercepts }: VmxParts, insn: InstructionView): n
     return Outcome.Next;
   }
   const isHigh = isHighAccess(unit, register);
+  const current = openVmcs(unit, pointer);
   const low = isHigh ? vmcs.high(position) : vmcs.low(position);
   const high = isHigh ? 0 : vmcs.high(position);
+  closeVmcs(unit, current);
   if (insn.isMemory) {
     storeInMemory(unit, insn, low, high, is64Bit);
   } else {

@@ -8,16 +8,17 @@ import type { VmxParts } from "../vmx-parts.ts";
 import type { VmxUnit } from "../vmx-unit.ts";
 import { fieldOperand, highBitsOf, isHighAccess, isReadOnly, lowBitsOf } from "./field-operand.ts";
 import { requirePrivilege, requireVmxOperation } from "./guards.ts";
+import { accessedVmcs, closeVmcs, openVmcs } from "./shadow-vmcs.ts";
 
 /** VMWRITE—Write Field to Virtual-Machine Control Structure. */
 export function vmwrite({ unit, intercepts }: VmxParts, insn: InstructionView): number {
   const is64Bit = requireVmxOperation(unit);
-  if (unit.isNonRoot) {
-    intercepts.fieldAccess(insn, true);
+  if (unit.isNonRoot && intercepts.fieldAccess(insn, true)) {
     return Outcome.Jump;
   }
   requirePrivilege(unit);
-  if (!unit.vmcs.hasCurrent) {
+  const pointer = accessedVmcs(unit);
+  if (pointer < 0) {
     unit.lp.trace?.("no-current-vmcs", { lp: unit.lp.index, instruction: "VMWRITE" });
     unit.failInvalid();
     return Outcome.Next;
@@ -37,8 +38,10 @@ export function vmwrite({ unit, intercepts }: VmxParts, insn: InstructionView): 
   const { source } = insn;
   const low = isMemory ? lowHalf(memory) : state.gpr32(source);
   const high = isMemory ? highHalf(memory) : state.readHigh32(source * 8);
+  const current = openVmcs(unit, pointer);
   writeField(unit, position, isHighAccess(unit, register), low, is64Bit ? high : 0);
-  if (position === slot.guestInterruptStatus) {
+  closeVmcs(unit, current);
+  if (position === slot.guestInterruptStatus && !unit.isNonRoot) {
     unit.lp.trace?.("interrupt-status-written", {
       lp: unit.lp.index,
       vmcs: unit.vmcs.currentPointer,
