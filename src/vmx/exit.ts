@@ -174,6 +174,8 @@ export class VmExits {
     unit.count(vmxOffset.aborts);
     lp.trace?.("vmx-abort", { lp: lp.index, vmcs: vmcs.currentPointer, indicator });
     lp.state.activity = Activity.Shutdown;
+    // The instruction that exited goes on at the host's RIP otherwise.
+    lp.requestEvents();
     lp.loadControlState();
   }
 }
