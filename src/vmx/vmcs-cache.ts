@@ -160,11 +160,6 @@ export class VmcsCache {
     }
   }
 
-  /** Leaves without a current VMCS. */
-  unload(): void {
-    this.currentPointer = noPointer;
-  }
-
   /** Brings memory up to date; the lines stay. */
   spill(): void {
     for (let line = 0; line < lineCount; line++) {
