@@ -8,7 +8,6 @@ import { mem64 } from "../../src/isa/assembler-operands.ts";
 import { attachVmx } from "../../src/vmx/attach.ts";
 import { type ControlName, controlTable } from "../../src/vmx/controls.ts";
 import { allGroups } from "../../src/vmx/entry-rules/all-rules.ts";
-import { vmxMsr } from "../../src/vmx/reported-msrs.ts";
 import { type FieldName, slot, vmcsFieldTable } from "../../src/vmx/vmcs-fields.ts";
 import type { VmxParts } from "../../src/vmx/vmx-parts.ts";
 import { vmxOffset } from "../../src/vmx/vmx-unit.ts";
@@ -151,11 +150,9 @@ export class VmxMachine extends TestMachine {
   }
 
   #fillControls(): void {
-    const fixed = (msr: number) => (this.vmx.unit.profile.msrs.get(msr) ?? 0n) & 0xffff_ffffn;
-    this.set("pinControls", fixed(vmxMsr.truePinbased));
-    this.set("primaryControls", fixed(vmxMsr.trueProcbased));
-    this.set("exitControls", fixed(vmxMsr.trueExit));
-    this.set("entryControls", fixed(vmxMsr.trueEntry));
+    const { pin, primary, exit, entry } = this.vmx.unit.profile;
+    this.set("pinControls", pin.mustBeOne).set("primaryControls", primary.mustBeOne);
+    this.set("exitControls", exit.mustBeOne).set("entryControls", entry.mustBeOne);
     this.turn("exit.hostAddressSpaceSize", this.#bits === 64);
     this.turn("entry.ia32eModeGuest", this.#bits === 64);
     this.set("vmcsLinkPointer", -1n);
