@@ -42,6 +42,9 @@ const guestPhysicalMax = 2 ** 48;
 /** Memory types that an EPT leaf may name: UC, WC, WT, WP, WB. */
 const legalMemoryTypes = 0b0111_0011;
 
+/** Entries of the page-modification log. */
+const logEntries = 512;
+
 /** Guest-physical mappings that are remembered, by page: a power of two. */
 const mappingCount = 1024;
 
@@ -62,6 +65,7 @@ export class ExtendedPageTables implements SecondStage {
   tag = 0;
   #root = 0;
   #setsFlags = false;
+  #logsPages = false;
 
   // Remembered mappings: guest-physical page and tag, host-physical page, rights.
   readonly #pages = new Float64Array(mappingCount).fill(-1);
@@ -98,6 +102,7 @@ export class ExtendedPageTables implements SecondStage {
     const low = vmcs.low(slot.eptPointer);
     this.#root = (vmcs.high(slot.eptPointer) & addressHigh) * giga4 + ((low & ~0xfff) >>> 0);
     this.#setsFlags = (low & pointerBit.accessedDirty) !== 0;
+    this.#logsPages = this.#setsFlags && (controls.secondary & secondary.enablePml) !== 0;
     this.tag = eptTag(low, vmcs.high(slot.eptPointer));
   }
 
@@ -111,7 +116,9 @@ export class ExtendedPageTables implements SecondStage {
     const wanted = this.#wantedRights(access, linearValid);
     const page = Math.floor(guestPhysical / 4096);
     const n = page & (mappingCount - 1);
-    const rights = this.#rights[n] ?? 0;
+    // With a log, software clears dirty flags: those of a page in use are looked at as often as the TLB asks.
+    const isForgotten = this.#logsPages && (access & accessBit.pagingStructure) === 0;
+    const rights = isForgotten ? 0 : (this.#rights[n] ?? 0);
     if (this.#pages[n] === page && this.#tags[n] === this.tag && (rights & wanted) === wanted) {
       this.lastRights = rights;
       this.lastPageBits = this.#bits[n] ?? 12;
@@ -199,7 +206,7 @@ export class ExtendedPageTables implements SecondStage {
     this.#host = table - (table % inside) + (guestPhysical % inside);
     this.lastPageBits = shift;
     this.lastRights = rights;
-    return !this.#setsFlags || this.#setFlags(wanted);
+    return !this.#setsFlags || this.#setFlags(guestPhysical, wanted);
   }
 
   /** "EPT Misconfigurations". */
@@ -229,8 +236,13 @@ export class ExtendedPageTables implements SecondStage {
   }
 
   /** "Accessed and Dirty Flags for EPT": top down, each by one atomic update. */
-  #setFlags(wanted: number): boolean {
+  #setFlags(guestPhysical: number, wanted: number): boolean {
     const isWrite = (wanted & accessBit.write) !== 0;
+    const isDirtied = isWrite && ((this.#entries[this.#leaf] ?? 0) & entryBit.dirty) === 0;
+    const isLogged = isDirtied && this.#logsPages;
+    if (isLogged && this.#unit.vmcs.low(slot.pmlIndex) >= logEntries) {
+      this.#logFull(guestPhysical);
+    }
     for (let depth = 0; depth <= this.#leaf; depth++) {
       const entry = this.#entries[depth] ?? 0;
       const flags = entryBit.accessed | (isWrite && depth === this.#leaf ? entryBit.dirty : 0);
@@ -245,7 +257,19 @@ export class ExtendedPageTables implements SecondStage {
     if (!isDirty) {
       this.lastRights &= ~entryBit.write;
     }
+    if (isLogged) {
+      this.#log(guestPhysical);
+    }
     return true;
+  }
+  /** "Page-Modification Logging": from the end of the log to its beginning. */
+  #log(guestPhysical: number): void {
+    const { lp, vmcs } = this.#unit;
+    const index = vmcs.low(slot.pmlIndex);
+    const at = vmcs.address(slot.pmlAddress) + index * 8;
+    lp.physical.write32(at, ((guestPhysical % giga4) & ~0xfff) >>> 0);
+    lp.physical.write32(at + 4, Math.floor(guestPhysical / giga4));
+    vmcs.write32(slot.pmlIndex, (index - 1) & 0xffff);
   }
   #setEntry(at: number, old: number, value: number): boolean {
     const { physical, state } = this.#unit.lp;
@@ -285,6 +309,14 @@ export class ExtendedPageTables implements SecondStage {
   #exit(reason: number, guestPhysical: number, qualification: number): never {
     const { vmcs } = this.#unit;
     vmcs.write(slot.guestPhysicalAddress, guestPhysical % giga4, Math.floor(guestPhysical / giga4));
+    this.#leave(reason, guestPhysical, qualification);
+  }
+  /** No flag has been changed. */
+  #logFull(guestPhysical: number): never {
+    const unblocked = this.#unit.lp.nmiUnblockedByIret ? qualificationBit.nmiUnblocked : 0;
+    this.#leave(exitReason.pageModificationLogFull, guestPhysical, unblocked);
+  }
+  #leave(reason: number, guestPhysical: number, qualification: number): never {
     const length = interruptInstruction(this.#unit);
     this.#forget(guestPhysical);
     this.#exits.fault(reason, qualification, 0, length);

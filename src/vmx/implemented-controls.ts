@@ -46,6 +46,7 @@ export const implementedControls: ReadonlySet<ControlName> = new Set<ControlName
   "secondary.enableInvpcid",
   "secondary.vmcsShadowing",
   "secondary.rdseedExiting",
+  "secondary.enablePml",
   "secondary.enableXsavesXrstors",
   "secondary.useTscScaling",
   "tertiary.ipiVirtualization",
