@@ -44,6 +44,7 @@ export const implementedControls: ReadonlySet<ControlName> = new Set<ControlName
   "secondary.virtualInterruptDelivery",
   "secondary.rdrandExiting",
   "secondary.enableInvpcid",
+  "secondary.enableVmFunctions",
   "secondary.vmcsShadowing",
   "secondary.rdseedExiting",
   "secondary.enablePml",
@@ -62,6 +63,7 @@ export const implementedControls: ReadonlySet<ControlName> = new Set<ControlName
   "entry.ia32eModeGuest",
   "entry.loadIa32Pat",
   "entry.loadIa32Efer",
+  "vmFunction.eptpSwitching",
 ]);
 
 /** Parts of IA32_VMX_EPT_VPID_CAP that are carried out. */

@@ -81,6 +81,7 @@ export const interceptTable: Partial<Record<InterceptedInstruction, InterceptRow
   VMCLEAR: { reason: exitReason.vmclear, ...memoryOperand },
   VMPTRLD: { reason: exitReason.vmptrld, ...memoryOperand },
   VMPTRST: { reason: exitReason.vmptrst, ...memoryOperand },
+  VMFUNC: { reason: exitReason.vmfunc },
   VMXON: { reason: exitReason.vmxon, ...memoryOperand },
   INVEPT: { reason: exitReason.invept, ...typedOperand },
   INVVPID: { reason: exitReason.invvpid, ...typedOperand },

@@ -4,6 +4,7 @@ import { invept } from "./invept.ts";
 import { invvpid } from "./invvpid.ts";
 import { vmcall } from "./vmcall.ts";
 import { vmclear } from "./vmclear.ts";
+import { vmfunc } from "./vmfunc.ts";
 import { vmptrld } from "./vmptrld.ts";
 import { vmptrst } from "./vmptrst.ts";
 import { vmread } from "./vmread.ts";
@@ -16,6 +17,7 @@ export function vmxInstructions(parts: VmxParts): InstructionTable {
   return {
     Vmcall: (_lp, insn) => vmcall(parts, insn),
     Vmclear: (_lp, insn) => vmclear(parts, insn),
+    Vmfunc: (_lp, insn) => vmfunc(parts, insn),
     Vmlaunch: (_lp, insn) => parts.entries.enter(insn, true),
     Vmptrld: (_lp, insn) => vmptrld(parts, insn),
     Vmptrst: (_lp, insn) => vmptrst(parts, insn),
