@@ -6,11 +6,16 @@ export interface Line {
   readonly text: string;
   /** Milliseconds at which the line was complete. */
   readonly at: number;
+  /** Milliseconds of processor time the program had used by then, all threads together; undefined where it cannot be known. */
+  readonly used: number | undefined;
 }
 
 export interface Phase {
   readonly name: string;
+  /** Wall-clock time. */
   readonly seconds: number;
+  /** Processor time of each processor that took part: what the wall clock would have shown on an idle host. */
+  readonly busySeconds: number | undefined;
   readonly iterations: number;
   readonly extra: number;
   /** Processors that took part. */
@@ -34,37 +39,54 @@ const endLine = /^END (\S+) iters=(\d+) tsc=0x[0-9a-f]+ extra=0x([0-9a-f]+)/i;
 /** The phases whose begin and end were both seen. */
 export function readPhases(lines: readonly Line[]): readonly Phase[] {
   const phases: Phase[] = [];
-  let begun: { readonly name: string; readonly at: number } | undefined;
+  let begun: (Omit<Line, "text"> & { readonly name: string }) | undefined;
   let processors = 1;
-  for (const { text, at } of lines) {
-    if (text.startsWith("BEGIN ")) begun = { name: text.slice(6).trim(), at };
+  for (const { text, at, used } of lines) {
+    if (text.startsWith("BEGIN ")) begun = { name: text.slice(6).trim(), at, used };
     const cpus = /^CPUS 0x([0-9a-f]+)/i.exec(text);
     if (cpus?.[1] !== undefined) processors = Number.parseInt(cpus[1], 16);
     const end = endLine.exec(text);
     if (end !== null && begun !== undefined && end[1] === begun.name) {
       const { name } = begun;
+      const cpus = name.startsWith("smp-") ? processors : 1;
       phases.push({
         name,
         seconds: (at - begun.at) / 1000,
+        busySeconds: difference(used, begun.used, 1000 * cpus),
         iterations: Number(end[2]),
         extra: Number.parseInt(end[3] ?? "0", 16),
-        cpus: name.startsWith("smp-") ? processors : 1,
+        cpus,
       });
     }
   }
   return phases;
 }
 
+function difference(
+  end: number | undefined,
+  begin: number | undefined,
+  unit: number,
+): number | undefined {
+  return end === undefined || begin === undefined ? undefined : (end - begin) / unit;
+}
+
+/** Which time rates are taken by. */
+export type TimeBase = "wall" | "cpu";
+
+const secondsOf = (phase: Phase, base: TimeBase): number =>
+  base === "cpu" ? (phase.busySeconds ?? Number.NaN) : phase.seconds;
+
 /** Millions of instructions per second of all processors together, or undefined for a phase that counts round trips. */
-export function mips({ name, seconds, iterations, extra, cpus }: Phase): number | undefined {
+export function mips(phase: Phase, base: TimeBase): number | undefined {
+  const { name, iterations, extra, cpus } = phase;
   const count = instructionCounts[name];
   if (count === undefined) return undefined;
-  return (cpus * (count[0] * iterations + count[1] * extra)) / seconds / 1e6;
+  return (cpus * (count[0] * iterations + count[1] * extra)) / secondsOf(phase, base) / 1e6;
 }
 
 /** MIPS, or thousands of round trips per second. */
-export function rate(phase: Phase): number {
-  return mips(phase) ?? phase.iterations / phase.seconds / 1000;
+export function rate(phase: Phase, base: TimeBase): number {
+  return mips(phase, base) ?? phase.iterations / secondsOf(phase, base) / 1000;
 }
 
 export const isRoundTrip = (name: string): boolean => instructionCounts[name] === undefined;

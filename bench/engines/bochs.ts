@@ -53,9 +53,10 @@ function makeDisc(folder: string, image: string): void {
 function boot(folder: string, { cpus }: EngineRun): Promise<readonly Line[]> {
   return new Promise((resolve, reject) => {
     const lines: Line[] = [];
+    let pid: number | undefined;
     const server = createServer((socket) => {
       socket.setNoDelay();
-      collectLines(socket, lines);
+      collectLines(socket, lines, () => pid);
       // Bochs resets the connection when it ends.
       socket.on("error", () => undefined);
     });
@@ -66,6 +67,7 @@ function boot(folder: string, { cpus }: EngineRun): Promise<readonly Line[]> {
       writeFileSync(join(folder, "commands"), "continue\n");
       const args = ["-q", "-f", join(folder, "bochsrc"), "-rc", join(folder, "commands")];
       const child = spawn("bochs", args, { stdio: "ignore", cwd: folder });
+      pid = child.pid;
       const timer = setTimeout(() => child.kill("SIGKILL"), runMs);
       child.on("error", reject);
       child.on("exit", () => {

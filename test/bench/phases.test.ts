@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { isRoundTrip, mips, rate, readPhases } from "../../bench/phases.ts";
 
-const at = (time: number, text: string) => ({ at: time, text });
+const at = (time: number, text: string, used = time / 2) => ({ at: time, text, used });
 
 it("reads phases, their times and the processors that took part", () => {
   const phases = readPhases([
@@ -22,10 +22,13 @@ it("reads phases, their times and the processors that took part", () => {
   const [alu, smp, vmcall] = phases;
   if (alu === undefined || smp === undefined || vmcall === undefined)
     throw new Error("three phases");
-  expect(mips(alu)).toBeCloseTo((900_000_000 + 0xbeb2f8) / 2 / 1e6);
-  expect(mips(smp)).toBeCloseTo((4 * (900_000_000 + 16)) / 2 / 1e6);
-  expect(mips(vmcall)).toBeUndefined();
-  expect(rate(vmcall)).toBe(400);
+  expect(mips(alu, "wall")).toBeCloseTo((900_000_000 + 0xbeb2f8) / 2 / 1e6);
+  expect(mips(alu, "cpu")).toBeCloseTo((900_000_000 + 0xbeb2f8) / 1 / 1e6);
+  expect(mips(smp, "wall")).toBeCloseTo((4 * (900_000_000 + 16)) / 2 / 1e6);
+  // A second of processor time among four processors.
+  expect(mips(smp, "cpu")).toBeCloseTo((4 * (900_000_000 + 16)) / 0.25 / 1e6);
+  expect(mips(vmcall, "wall")).toBeUndefined();
+  expect(rate(vmcall, "wall")).toBe(400);
   expect(isRoundTrip("vmcall")).toBe(true);
 });
 
