@@ -1,5 +1,7 @@
 import type { SecondStage } from "../cpu/ports.ts";
-import { vmExitTaken } from "../cpu/trap.ts";
+import { cr0Bit } from "../cpu/register-bits.ts";
+import { Fault, Vector, vmExitTaken } from "../cpu/trap.ts";
+import { lpOffset } from "../execution/lp-window.ts";
 import type { ApicAccessPage } from "./apic-virtualization/apic-access-page.ts";
 import type { VmxProfile } from "./capabilities.ts";
 import { secondary } from "./controls.ts";
@@ -42,6 +44,17 @@ const guestPhysicalMax = 2 ** 48;
 /** Memory types that an EPT leaf may name: UC, WC, WT, WP, WB. */
 const legalMemoryTypes = 0b0111_0011;
 
+/** Virtualization-exception information area: offsets. */
+const exceptionArea = {
+  reason: 0,
+  busy: 4,
+  qualification: 8,
+  linear: 16,
+  guestPhysical: 24,
+  /** EPTP index, 16 bits. */
+  index: 32,
+} as const;
+
 /** Entries of the page-modification log. */
 const logEntries = 512;
 
@@ -66,6 +79,8 @@ export class ExtendedPageTables implements SecondStage {
   #root = 0;
   #setsFlags = false;
   #logsPages = false;
+  /** Bit 63 of the entry that a walk has ended at. */
+  #suppressesVe = false;
 
   // Remembered mappings: guest-physical page and tag, host-physical page, rights.
   readonly #pages = new Float64Array(mappingCount).fill(-1);
@@ -183,6 +198,7 @@ export class ExtendedPageTables implements SecondStage {
       this.#entries[depth] = low;
       if ((low & entryBit.rights) === 0) {
         this.#rightsSoFar = 0;
+        this.#suppressesVe = high >>> 31 !== 0;
         this.#violation(guestPhysical, access, wanted, linearLow, linearHigh, linearValid);
       }
       const isLeaf = shift === 12 || ((low & entryBit.leaf) !== 0 && shift < 39);
@@ -199,6 +215,7 @@ export class ExtendedPageTables implements SecondStage {
     }
     this.#rightsSoFar = rights;
     if ((rights & wanted) !== wanted) {
+      this.#suppressesVe = physical.read32((this.#at[depth] ?? 0) + 4) >>> 31 !== 0;
       this.#violation(guestPhysical, access, wanted, linearLow, linearHigh, linearValid);
     }
     this.#leaf = depth;
@@ -297,10 +314,51 @@ export class ExtendedPageTables implements SecondStage {
     const unblocked = lp.nmiUnblockedByIret ? qualificationBit.nmiUnblocked : 0;
     const qualification =
       wanted | (this.#rightsSoFar << qualificationBit.rightsShift) | place | unblocked;
+    if (this.#becomesException()) {
+      this.#exception(guestPhysical, qualification, linearLow, linearHigh);
+    }
     if (linearValid) {
       vmcs.write(slot.guestLinearAddress, linearLow, linearHigh);
     }
     this.#exit(exitReason.eptViolation, guestPhysical, qualification);
+  }
+  /** "Convertible EPT Violations": the information area is free, and no event is on its way through the IDT. */
+  #becomesException(): boolean {
+    const { lp, vmcs, controls, isInjecting } = this.#unit;
+    if ((controls.secondary & secondary.eptViolationVe) === 0 || this.#suppressesVe) {
+      return false;
+    }
+    const area = vmcs.address(slot.virtualizationExceptionInformation);
+    return (
+      (lp.state.read32(lpOffset.cr0) & cr0Bit.PE) !== 0 &&
+      lp.delivering === undefined &&
+      !isInjecting &&
+      lp.physical.read32(area + exceptionArea.busy) === 0
+    );
+  }
+  /** "Virtualization-Exception Information". @throws #VE */
+  #exception(
+    guestPhysical: number,
+    qualification: number,
+    linearLow: number,
+    linearHigh: number,
+  ): never {
+    const { lp, vmcs } = this.#unit;
+    const { physical } = lp;
+    const area = vmcs.address(slot.virtualizationExceptionInformation);
+    physical.write32(area + exceptionArea.reason, exitReason.eptViolation);
+    physical.write32(area + exceptionArea.busy, 0xffff_ffff);
+    physical.write32(area + exceptionArea.qualification, qualification);
+    physical.write32(area + exceptionArea.qualification + 4, 0);
+    physical.write32(area + exceptionArea.linear, linearLow);
+    physical.write32(area + exceptionArea.linear + 4, linearHigh);
+    physical.write32(area + exceptionArea.guestPhysical, guestPhysical % giga4);
+    physical.write32(area + exceptionArea.guestPhysical + 4, Math.floor(guestPhysical / giga4));
+    const last = physical.read32(area + exceptionArea.index);
+    const index = (last & 0xffff_0000) | vmcs.low(slot.eptpIndex);
+    physical.write32(area + exceptionArea.index, index >>> 0);
+    this.#forget(guestPhysical);
+    throw new Fault(Vector.VE, undefined);
   }
   #misconfiguration(guestPhysical: number): never {
     this.#exit(exitReason.eptMisconfiguration, guestPhysical, 0);

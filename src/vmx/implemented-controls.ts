@@ -48,6 +48,7 @@ export const implementedControls: ReadonlySet<ControlName> = new Set<ControlName
   "secondary.vmcsShadowing",
   "secondary.rdseedExiting",
   "secondary.enablePml",
+  "secondary.eptViolationVe",
   "secondary.enableXsavesXrstors",
   "secondary.useTscScaling",
   "tertiary.ipiVirtualization",
