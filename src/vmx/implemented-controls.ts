@@ -42,6 +42,7 @@ export const implementedControls: ReadonlySet<ControlName> = new Set<ControlName
   "secondary.unrestrictedGuest",
   "secondary.apicRegisterVirtualization",
   "secondary.virtualInterruptDelivery",
+  "secondary.pauseLoopExiting",
   "secondary.rdrandExiting",
   "secondary.enableInvpcid",
   "secondary.enableVmFunctions",

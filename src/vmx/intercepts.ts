@@ -22,7 +22,7 @@ import { highHalf, lowHalf } from "./halves.ts";
 import { type InterceptRow, interceptTable } from "./intercepted-instructions.ts";
 import { InterruptionType } from "./interruption.ts";
 import { slot } from "./vmcs-fields.ts";
-import type { VmxUnit } from "./vmx-unit.ts";
+import { type VmxUnit, vmxOffset } from "./vmx-unit.ts";
 
 /** Access type of a control-register exit, bits 5:4 of the qualification. */
 const ControlAccess = { To: 0, From: 1, Clts: 2, Lmsw: 3 } as const;
@@ -36,6 +36,8 @@ export class NonRootIntercepts implements Intercepts {
   readonly #events: GuestEvents;
   readonly #apic: ApicVirtualization;
   readonly #test: (address: number, bit: number) => boolean;
+  /** The loop of PAUSEs in progress: clock at its first and its last one, and the number of VM entries before it. */
+  readonly #pauseLoop = { first: 0, last: 0, entries: 0 };
 
   constructor(
     unit: VmxUnit,
@@ -177,11 +179,30 @@ export class NonRootIntercepts implements Intercepts {
   }
 
   #pause(insn: InstructionView): boolean {
-    if ((this.#unit.controls.primary & primary.pauseExiting) === 0) {
+    const { controls } = this.#unit;
+    if ((controls.primary & primary.pauseExiting) === 0 && !this.#isPauseLoop()) {
       return false;
     }
     this.#exits.instruction(exitReason.pause, insn);
     return true;
+  }
+  /** "PAUSE-Loop Exiting": at CPL 0, a loop of PAUSEs that follow one another closely has gone on for too long. */
+  #isPauseLoop(): boolean {
+    const { controls, lp, vmcs } = this.#unit;
+    if ((controls.secondary & secondary.pauseLoopExiting) === 0 || lp.state.cpl !== 0) {
+      return false;
+    }
+    const now = lp.clock.now();
+    const entries = lp.state.read32(vmxOffset.entries);
+    const loop = this.#pauseLoop;
+    const isFirst = entries !== loop.entries || now - loop.last > vmcs.low(slot.pleGap);
+    loop.last = now;
+    if (isFirst) {
+      loop.first = now;
+      loop.entries = entries;
+      return false;
+    }
+    return now - loop.first > vmcs.low(slot.pleWindow);
   }
 
   /** @param requested the state components asked for, as far as XCR0 and IA32_XSS enable them */
