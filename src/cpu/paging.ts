@@ -92,6 +92,8 @@ export class PageWalker {
   #low = 0;
   #high = 0;
   #entryHigh = 0;
+  /** `entryBit.user` when the linear address is one of user mode, else 0. */
+  #userPage = 0;
 
   // Its result.
   /** Physical address. */
@@ -153,7 +155,8 @@ export class PageWalker {
     }
     if (this.secondStage.enabled) {
       const access = (request & Request.fetch) !== 0 ? 4 : (request & Request.write) !== 0 ? 2 : 1;
-      this.physical = this.secondStage.translate(this.physical, access, low, high, true);
+      const asUser = this.#userPage << 2;
+      this.physical = this.secondStage.translate(this.physical, access | asUser, low, high, true);
       this.rights &= this.secondStage.lastRights;
     }
   }
@@ -195,6 +198,7 @@ export class PageWalker {
     switch (this.mode) {
       case PagingMode.none:
         this.physical = this.#low;
+        this.#userPage = entryBit.user;
         this.rights = TlbRight.read | TlbRight.write | TlbRight.execute;
         return true;
       case PagingMode.bits32:
@@ -364,6 +368,7 @@ export class PageWalker {
    * @param forbidden high halves of all entries, or-ed
    */
   #check(allowed: number, forbidden: number, request: number): void {
+    this.#userPage = allowed & entryBit.user;
     const executable = !this.#noExecute || (forbidden & noExecute) === 0;
     const rights =
       (request & Request.user) !== 0

@@ -13,7 +13,7 @@ import { slot } from "./vmcs-fields.ts";
 import type { VmxUnit } from "./vmx-unit.ts";
 
 /** Bits of `access` in `SecondStage.translate`. */
-const accessBit = { read: 1, write: 2, execute: 4, pagingStructure: 8 } as const;
+const accessBit = { read: 1, write: 2, execute: 4, pagingStructure: 8, user: 16 } as const;
 /** Entries of all levels, low half. */
 const entryBit = {
   read: 1,
@@ -25,7 +25,13 @@ const entryBit = {
   leaf: 0x80,
   accessed: 0x100,
   dirty: 0x200,
+  userExecute: 0x400,
 } as const;
+/**
+ * Rights as they are remembered: bits 2:0 of the entries, and with mode-based execute control bit 10 as bit 3. Bit 2 is then
+ * about addresses of supervisor mode only.
+ */
+const userExecute = 8;
 /** EPT pointer. */
 const pointerBit = { accessedDirty: 0x40 } as const;
 /** Exit qualification of EPT violations. */
@@ -79,6 +85,7 @@ export class ExtendedPageTables implements SecondStage {
   #root = 0;
   #setsFlags = false;
   #logsPages = false;
+  #knowsModes = false;
   /** Bit 63 of the entry that a walk has ended at. */
   #suppressesVe = false;
 
@@ -117,6 +124,7 @@ export class ExtendedPageTables implements SecondStage {
     const low = vmcs.low(slot.eptPointer);
     this.#root = (vmcs.high(slot.eptPointer) & addressHigh) * giga4 + ((low & ~0xfff) >>> 0);
     this.#setsFlags = (low & pointerBit.accessedDirty) !== 0;
+    this.#knowsModes = (controls.secondary & secondary.modeBasedExecuteControlForEpt) !== 0;
     this.#logsPages = this.#setsFlags && (controls.secondary & secondary.enablePml) !== 0;
     this.tag = eptTag(low, vmcs.high(slot.eptPointer));
   }
@@ -135,11 +143,13 @@ export class ExtendedPageTables implements SecondStage {
     const isForgotten = this.#logsPages && (access & accessBit.pagingStructure) === 0;
     const rights = isForgotten ? 0 : (this.#rights[n] ?? 0);
     if (this.#pages[n] === page && this.#tags[n] === this.tag && (rights & wanted) === wanted) {
-      this.lastRights = rights;
+      this.lastRights = this.#granted(rights, access);
       this.lastPageBits = this.#bits[n] ?? 12;
       return (this.#hosts[n] ?? 0) + (guestPhysical % 4096);
     }
     while (!this.#walk(guestPhysical, access, wanted, linearLow, linearHigh, linearValid)) {}
+    const found = this.lastRights;
+    this.lastRights = this.#granted(found, access);
     if (this.#unit.lp.physical.isWatched(this.#host)) {
       if ((access & accessBit.pagingStructure) !== 0) {
         this.#accessPage.guestPhysical();
@@ -150,7 +160,7 @@ export class ExtendedPageTables implements SecondStage {
     this.#pages[n] = page;
     this.#tags[n] = this.tag;
     this.#hosts[n] = this.#host - (this.#host % 4096);
-    this.#rights[n] = this.lastRights;
+    this.#rights[n] = found;
     this.#bits[n] = this.lastPageBits;
     return this.#host;
   }
@@ -171,7 +181,22 @@ export class ExtendedPageTables implements SecondStage {
   #wantedRights(access: number, linearValid: boolean): number {
     const countsAsWrite =
       this.#setsFlags && linearValid && (access & accessBit.pagingStructure) !== 0;
-    return (countsAsWrite ? access | accessBit.write : access) & entryBit.rights;
+    const wanted = (countsAsWrite ? access | accessBit.write : access) & entryBit.rights;
+    const isUserFetch =
+      this.#knowsModes && wanted === accessBit.execute && (access & accessBit.user) !== 0;
+    return isUserFetch ? userExecute : wanted;
+  }
+  #rightsOf(low: number): number {
+    const rights = low & entryBit.rights;
+    return this.#knowsModes && (low & entryBit.userExecute) !== 0 ? rights | userExecute : rights;
+  }
+  /** What rights mean for a linear address of that mode: read, write, execute. */
+  #granted(rights: number, access: number): number {
+    if (!this.#knowsModes || (access & accessBit.user) === 0) {
+      return rights & entryBit.rights;
+    }
+    const execute = (rights & userExecute) !== 0 ? entryBit.execute : 0;
+    return (rights & (entryBit.read | entryBit.write)) | execute;
   }
 
   /** @returns false when an entry changed while its flags were being set: to be done again */
@@ -184,7 +209,7 @@ export class ExtendedPageTables implements SecondStage {
     linearValid: boolean,
   ): boolean {
     let table = this.#root;
-    let rights: number = entryBit.rights;
+    let rights = entryBit.rights | userExecute;
     let shift = 39;
     let depth = 0;
     const { physical } = this.#unit.lp;
@@ -196,7 +221,8 @@ export class ExtendedPageTables implements SecondStage {
       const high = isBeyond ? 0 : physical.read32(at + 4);
       this.#at[depth] = at;
       this.#entries[depth] = low;
-      if ((low & entryBit.rights) === 0) {
+      const entryRights = this.#rightsOf(low);
+      if (entryRights === 0) {
         this.#rightsSoFar = 0;
         this.#suppressesVe = high >>> 31 !== 0;
         this.#violation(guestPhysical, access, wanted, linearLow, linearHigh, linearValid);
@@ -205,7 +231,7 @@ export class ExtendedPageTables implements SecondStage {
       if (this.#isMisconfigured(low, high, shift, isLeaf)) {
         this.#misconfiguration(guestPhysical);
       }
-      rights &= low;
+      rights &= entryRights;
       table = (high & addressHigh) * giga4 + ((low & ~0xfff) >>> 0);
       if (isLeaf) {
         break;
@@ -229,11 +255,12 @@ export class ExtendedPageTables implements SecondStage {
   /** "EPT Misconfigurations". */
   #isMisconfigured(low: number, high: number, shift: number, isLeaf: boolean): boolean {
     const { eptCapabilities, physicalHighMask } = this.#unit.profile;
-    const rights = low & entryBit.rights;
-    if ((rights & (entryBit.read | entryBit.write)) === entryBit.write) {
+    const readWrite = low & (entryBit.read | entryBit.write);
+    if (readWrite === entryBit.write) {
       return true;
     }
-    if (rights === entryBit.execute && (eptCapabilities & eptCapability.executeOnly) === 0) {
+    // The entry is present: without read access it grants execution.
+    if (readWrite === 0 && (eptCapabilities & eptCapability.executeOnly) === 0) {
       return true;
     }
     if ((high & addressHigh & physicalHighMask) !== 0) {
@@ -312,8 +339,9 @@ export class ExtendedPageTables implements SecondStage {
       (linearValid ? qualificationBit.linearValid : 0) |
       (linearValid && isTranslation ? qualificationBit.translation : 0);
     const unblocked = lp.nmiUnblockedByIret ? qualificationBit.nmiUnblocked : 0;
+    const accessed = wanted === userExecute ? accessBit.execute : wanted;
     const qualification =
-      wanted | (this.#rightsSoFar << qualificationBit.rightsShift) | place | unblocked;
+      accessed | (this.#rightsSoFar << qualificationBit.rightsShift) | place | unblocked;
     if (this.#becomesException()) {
       this.#exception(guestPhysical, qualification, linearLow, linearHigh);
     }

@@ -51,6 +51,7 @@ export const implementedControls: ReadonlySet<ControlName> = new Set<ControlName
   "secondary.enablePml",
   "secondary.eptViolationVe",
   "secondary.enableXsavesXrstors",
+  "secondary.modeBasedExecuteControlForEpt",
   "secondary.useTscScaling",
   "tertiary.ipiVirtualization",
   "exit.saveDebugControls",
