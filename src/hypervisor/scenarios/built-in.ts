@@ -1,0 +1,138 @@
+import {
+  defaultFeatures,
+  defaultVm,
+  type HypervisorFeatures,
+  type IoDevice,
+  type LockKind,
+  microsecond,
+  millisecond,
+  type Scenario,
+  type ScenarioVm,
+  type ShootdownMode,
+  type Workload,
+} from "../scenario.ts";
+
+/** Four cores without siblings: the machine of a scenario unless --lps says otherwise. */
+const topology = { sockets: 1, coresPerSocket: 4, threadsPerCore: 1 } as const;
+const common = {
+  topology,
+  duration: 500 * millisecond,
+  warmup: 50 * millisecond,
+  features: defaultFeatures,
+} as const;
+
+function scenario(
+  name: string,
+  description: string,
+  vms: readonly ScenarioVm[],
+  features: Partial<HypervisorFeatures> = {},
+): Scenario {
+  return { ...common, name, description, vms, features: { ...defaultFeatures, ...features } };
+}
+
+function vm(
+  name: string,
+  workloads: readonly Workload[],
+  other: Partial<ScenarioVm> = {},
+): ScenarioVm {
+  return { ...defaultVm, name, workloads, ...other };
+}
+
+export const hog: Workload = { type: "hog", unit: 100 * microsecond };
+
+/** Locks are held for less than 4096 cycles, as most are. */
+const spinlock = (lock: LockKind): Workload => ({
+  type: "spinlock",
+  lock,
+  locks: 1,
+  hold: 2 * microsecond,
+  think: 20 * microsecond,
+  spins: 2048,
+});
+
+const shootdown = (mode: ShootdownMode): Workload => ({
+  type: "shootdown",
+  mode,
+  think: 200 * microsecond,
+  handler: microsecond,
+});
+
+const io = (device: IoDevice): Workload => ({
+  type: "io",
+  device,
+  service: 10 * microsecond,
+  think: 30 * microsecond,
+  connections: 2,
+});
+
+const barrier: Workload = { type: "barrier", phase: 500 * microsecond, imbalance: 0.1, spins: 0 };
+const probe: Workload = { type: "latency-probe", period: millisecond };
+const ticks: Workload = { type: "ticks", period: 4 * millisecond, handler: 5 * microsecond };
+const producerConsumer: Workload = {
+  type: "producer-consumer",
+  produce: 20 * microsecond,
+  consume: 15 * microsecond,
+  depth: 4,
+};
+
+/** The scenarios that `--scenario NAME` knows. */
+export const builtInScenarios: readonly Scenario[] = [
+  scenario("hogs", "vCPUs that compute for ever: shares and the cost of switching", [
+    vm("hog", [hog]),
+  ]),
+  scenario("spinlock-test-and-set", "one test-and-set lock per VM, contended by all its vCPUs", [
+    vm("lock", [spinlock("test-and-set")]),
+  ]),
+  scenario("spinlock-ticket", "one ticket lock per VM: a preempted waiter holds up all behind it", [
+    vm("lock", [spinlock("ticket")]),
+  ]),
+  scenario("spinlock-mcs", "one MCS queue lock per VM", [vm("lock", [spinlock("mcs")])]),
+  scenario("spinlock-paravirtual", "one lock per VM whose waiters halt and are kicked", [
+    vm("lock", [spinlock("paravirtual")]),
+  ]),
+  scenario("barrier", "parallel phases with a spinning barrier after each", [
+    vm("phases", [barrier]),
+  ]),
+  scenario("shootdown", "TLB shootdowns by IPI that wait for every vCPU", [
+    vm("shootdown", [shootdown("ipi-wait")]),
+  ]),
+  scenario("shootdown-paravirtual", "TLB shootdowns that leave preempted vCPUs to flush later", [
+    vm("shootdown", [shootdown("paravirtual")]),
+  ]),
+  scenario("producer-consumer", "pairs of vCPUs that wake each other by IPI", [
+    vm("pairs", [producerConsumer]),
+  ]),
+  scenario(
+    "io-emulated",
+    "request and response through an emulated device, beside hogs",
+    [vm("io", [io("emulated")], { copies: 1 }), vm("hog", [hog])],
+    { posting: false },
+  ),
+  scenario(
+    "io-virtio",
+    "request and response through a virtio-like device, beside hogs",
+    [vm("io", [io("virtio")], { copies: 1 }), vm("hog", [hog])],
+    { posting: false },
+  ),
+  scenario("io-posted", "request and response through posted interrupts, beside hogs", [
+    vm("io", [io("posted")], { copies: 1 }),
+    vm("hog", [hog]),
+  ]),
+  scenario("ticks", "vCPUs that only handle a periodic timer", [vm("ticks", [ticks])]),
+  scenario("latency-probe", "one VM that sleeps and measures how late it wakes, beside hogs", [
+    vm("probe", [probe], { copies: 1 }),
+    vm("hog", [hog]),
+  ]),
+  scenario("weights", "hogs of weights 1 : 2 : 4", [
+    vm("light", [hog], { weight: 128 }),
+    vm("normal", [hog], { weight: 256 }),
+    vm("heavy", [hog], { weight: 512 }),
+  ]),
+  scenario("mixed", "VMs with locks, I/O, phases, timers and hogs side by side", [
+    vm("lock", [spinlock("ticket")], { copies: 1 }),
+    vm("io", [io("posted")], { copies: 1, vcpus: 2 }),
+    vm("phases", [barrier], { copies: 1 }),
+    vm("probe", [probe, ticks], { copies: 1, vcpus: 2 }),
+    vm("hog", [hog]),
+  ]),
+];
