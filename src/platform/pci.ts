@@ -1,11 +1,14 @@
 import { allOnes, type PortDevice } from "./device.ts";
-import type { PciBar, PciFunction, PciSpace } from "./pci-function.ts";
+import type { DecodedAddress, PciFunction, PciSpace } from "./pci-function.ts";
 
 const pciPort = { address: 0xcf8, data: 0xcfc } as const;
 
-/** The address register: enable, bus, device, function, register. */
+/**
+ * The address register: enable, bus, device, function, register. A PC's bridge has no bits 1:0; software for virtual machines
+ * puts the byte's offset there and reads at the first data port, as QEMU's bridge lets it.
+ */
 const enable = 0x8000_0000;
-const addressWritable = 0x80ff_fffc;
+const addressWritable = 0x80ff_ffff;
 
 /** PCI configuration mechanism 1, and the address decoding of the functions behind it. */
 export class PciBus implements PortDevice {
@@ -31,20 +34,20 @@ export class PciBus implements PortDevice {
     if (port === pciPort.address) {
       return size === 4 ? this.#address : allOnes(size);
     }
-    const offset = (this.#address & 0xfc) | (port & 3);
+    const offset = (this.#address & 0xff) | (port & 3);
     return this.#selected()?.readConfiguration(offset, size) ?? allOnes(size);
   }
 
   writePort(port: number, size: number, value: number): void {
     if (port !== pciPort.address) {
-      this.#selected()?.writeConfiguration((this.#address & 0xfc) | (port & 3), size, value);
+      this.#selected()?.writeConfiguration((this.#address & 0xff) | (port & 3), size, value);
     } else if (size === 4) {
       this.#address = (value & addressWritable) >>> 0;
     }
   }
 
   /** The function's window that answers at an address. */
-  decode(space: PciSpace, address: number): { bar: PciBar; offset: number } | undefined {
+  decode(space: PciSpace, address: number): DecodedAddress | undefined {
     for (const each of this.#functions) {
       const found = each.decode(space, address);
       if (found !== undefined) {

@@ -1,3 +1,4 @@
+import { assert } from "../base/assert.ts";
 import type { Bus, Clock } from "../cpu/ports.ts";
 import { type AcpiImage, buildAcpiTables, sciLine, timerPin } from "./acpi.ts";
 import { AcpiPm } from "./acpi-pm.ts";
@@ -13,6 +14,8 @@ import {
   type PortDevice,
   type TimedDevice,
 } from "./device.ts";
+import { type DeviceConfiguration, findDeviceKind } from "./devices/device-kinds.ts";
+import { DirectPort } from "./direct-port.ts";
 import type { ExitSink } from "./exit-request.ts";
 import { FwCfg } from "./fw-cfg.ts";
 import type { DeviceFabric } from "./interrupt-fabric.ts";
@@ -20,9 +23,13 @@ import { IoApic, ioapicPins } from "./ioapic.ts";
 import { KeyboardController } from "./keyboard-controller.ts";
 import { PageRegisters } from "./page-registers.ts";
 import { PciBus } from "./pci.ts";
+import type { PciDevice } from "./pci-device.ts";
+import { placePciFunctions } from "./pci-firmware.ts";
 import type { PciFunction } from "./pci-function.ts";
+import type { PciSlot } from "./pci-slot.ts";
 import { PicPair } from "./pic.ts";
 import { Pit } from "./pit.ts";
+import { type RequesterPort, requesterId } from "./requester.ts";
 import { ResetControl, SystemControlPort } from "./reset-ports.ts";
 import { Rtc } from "./rtc.ts";
 import { Serial } from "./serial.ts";
@@ -53,6 +60,8 @@ export interface PlatformOptions {
   readonly files?: ReadonlyMap<string, Uint8Array>;
   /** PCI functions besides the chipset's. */
   readonly pciFunctions?: readonly PciFunction[];
+  /** Devices for the PCI bus, from slot 4 on in this order. */
+  readonly devices?: readonly DeviceConfiguration[];
 }
 
 /** Interrupt lines of the devices here, as ISA numbers them. */
@@ -62,7 +71,13 @@ const firstSerialPort = 0x3f8;
 const isaLines = 16;
 /** The 8259 pair's own cascade. */
 const cascadeLine = 2;
-/** Lines of no device here: 5, 10, 11. */
+/** Slots of a PCI bus. */
+export const slotCount = 32;
+/** The first PCI slot that the chipset leaves free. */
+export const firstFreeSlot = 4;
+/** Lines that the INTx pins share. */
+const pciLines = [10, 11] as const;
+/** Lines of no device on the board: 5, and those of PCI. */
 const freeLines = (1 << 5) | (1 << 10) | (1 << 11);
 
 const picPort = {
@@ -102,6 +117,9 @@ export class Platform implements Bus {
   readonly #pit: Pit;
   readonly #serial: Serial;
   readonly #pci: PciBus;
+  readonly #devices: readonly PciDevice[];
+  /** INTx pins that hold a line high, by slot, for each of the lines. */
+  readonly #pins = new Uint32Array(pciLines.length);
   /** Levels of the lines, bit n for line n. */
   #lines = 0;
 
@@ -118,7 +136,12 @@ export class Platform implements Bus {
       interrupt: this.#line(line.serial),
       output: options.serialOutput,
     });
-    this.#pci = new PciBus([...chipsetFunctions(), ...(options.pciFunctions ?? [])]);
+    this.#devices = (options.devices ?? []).map((device, n) => this.#makeDevice(device, n));
+    this.#pci = new PciBus([
+      ...chipsetFunctions(),
+      ...(options.pciFunctions ?? []),
+      ...this.#devices.map((device) => device.function),
+    ]);
     const rtc = new Rtc({
       clock,
       epochSeconds: options.epochSeconds,
@@ -136,9 +159,12 @@ export class Platform implements Bus {
       new ShutdownPort(exit),
       new PageRegisters(),
     ];
-    this.#timed = [this.#pit, rtc, acpiPm];
+    this.#timed = [
+      ...[this.#pit, rtc, acpiPm],
+      ...this.#devices.flatMap(({ timed }) => (timed === undefined ? [] : [timed])),
+    ];
     const chips = [this.#pic, this.#pit, this.#serial, this.#pci, rtc, acpiPm, ...others];
-    this.#resettable = [this.#ioapic, ...chips];
+    this.#resettable = [this.#ioapic, ...chips, ...this.#devices];
     const stateless: PortDevice[] = [
       new DebugExit(exit),
       new DebugConsole(options.debugOutput, !options.testDevice),
@@ -167,7 +193,7 @@ export class Platform implements Bus {
   /**
    * What a PC's firmware leaves, for machines that start an image without firmware: 8259 pair at vectors 08H and 70H, timer
    * at 18.2 Hz. The timer's and the other devices' lines are masked, for there is nobody to serve them; the lines that
-   * are free for extension cards are open.
+   * are free for extension cards are open. Devices on the PCI bus have their windows placed.
    */
   initializeAsFirmware(): void {
     const edgeCascadeIcw4 = 0x11;
@@ -185,6 +211,10 @@ export class Platform implements Bus {
     this.#pic.writePort(picPort.masterData, 1, 0xff & ~(cascadeMask | freeLines));
     this.#pic.writePort(picPort.slaveData, 1, 0xff & ~(freeLines >>> 8));
     this.#pit.initializeAsFirmware();
+    const functions = this.#devices.map((device) => device.function);
+    placePciFunctions(functions, ({ identity }) => {
+      return pciLines[pciLineIndex(identity.device, (identity.interruptPin ?? 1) - 1)] ?? 0;
+    });
   }
 
   // ---- Interrupt lines ---------------------------------------------------------------------------------------------
@@ -212,6 +242,31 @@ export class Platform implements Bus {
 
   #line(which: number): Line {
     return (high) => this.setLine(which, high);
+  }
+
+  #makeDevice(configuration: DeviceConfiguration, n: number): PciDevice {
+    const kind = findDeviceKind(configuration.kind);
+    assert(kind !== undefined, "nobody makes such a device");
+    const device = firstFreeSlot + n;
+    assert(device < slotCount, "more devices than slots");
+    const slot: PciSlot = {
+      ...{ bus: 0, device, function: 0 },
+      port: this.#port(requesterId(0, device, 0)),
+      interrupt: (high) => this.#drivePciPin(device, high),
+    };
+    return kind.create(slot, configuration, { clock: this.#options.clock });
+  }
+
+  #port(_requester: number): RequesterPort {
+    return new DirectPort(this.#options.memory, this.#options.fabric);
+  }
+
+  /** Pins that share a line hold it together. */
+  #drivePciPin(device: number, high: boolean): void {
+    const index = pciLineIndex(device, 0);
+    const others = (this.#pins[index] ?? 0) & ~(1 << device);
+    this.#pins[index] = high ? others | (1 << device) : others;
+    this.setLine(pciLines[index] ?? 0, this.#pins[index] !== 0);
   }
 
   /** The 8259 pair's output goes to LINT0 of the first LP and to pin 0 of the I/O APIC. */
@@ -315,4 +370,9 @@ export class Platform implements Bus {
   serialInput(bytes: Iterable<number>): number {
     return this.#serial.input(bytes);
   }
+}
+
+/** Which of `pciLines` a slot's pin (0 for INTA) is wired to. */
+function pciLineIndex(device: number, pin: number): number {
+  return (device + pin) % pciLines.length;
 }
