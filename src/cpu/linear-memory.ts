@@ -426,8 +426,8 @@ export class LinearMemory {
     }
     const hits = this.#breakpoints.dataHits(joinHalves(low, high), size, write);
     if (hits !== 0) {
-      const pending = privateOffset.pendingDebug;
-      this.#state.write32(pending, this.#state.read32(pending) | hits);
+      const { dataHits } = privateOffset;
+      this.#state.write32(dataHits, this.#state.read32(dataHits) | hits);
     }
   }
   /** Whether the access of the instruction in progress goes through SS, so that a bad address is a stack fault. */

@@ -115,6 +115,8 @@ export abstract class LogicalProcessor {
   resumeIsNew = false;
   /** RFLAGS.TF as single-stepping of the instruction in progress sees it. */
   stepAfter = false;
+  /** Iterations of repeated instructions that were stopped at, other than last ones: they retire nothing. */
+  iterations = 0;
   /** Clock value at which MWAIT gives up. */
   mwaitUntil = 0;
   /** The instruction in progress is an IRET that has unblocked NMIs. */

@@ -18,6 +18,8 @@ export const privateOffset = {
   monitorAddress: lpOffset.cpuPrivate + 0x18,
   /** MWAIT was told to end at an interrupt though interrupts are masked. */
   mwaitBreaks: lpOffset.cpuPrivate + 0x1c,
+  /** Data breakpoints that the instruction in progress has hit: DR6 bits. They count when it, or an iteration of it, is done. */
+  dataHits: lpOffset.cpuPrivate + 0x20,
   /** The 64 bytes the line held when MONITOR ran. */
   monitorLine: lpOffset.cpuPrivate + 0x40,
 } as const;

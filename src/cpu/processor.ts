@@ -2,7 +2,7 @@ import { codeMode } from "../execution/code-mode.ts";
 import { ExecutionCore } from "../execution/core.ts";
 import type { CoreHost } from "../execution/core-host.ts";
 import { families } from "../execution/forms.ts";
-import { Activity, lpOffset, Pending } from "../execution/lp-window.ts";
+import { Activity, Iteration, lpOffset, Pending } from "../execution/lp-window.ts";
 import { mnemonicName, mnemonicNumber } from "../isa/instruction-names.ts";
 import { windowBase } from "../memory/physical-memory.ts";
 import { entryVector, type InterruptEntry } from "../protocol/interrupt-entry.ts";
@@ -252,19 +252,54 @@ export class Processor extends LogicalProcessor {
     this.shadowIsNew = false;
     this.resumeIsNew = false;
     this.stepAfter = (state.read32(lpOffset.systemFlags) & flagBit.TF) !== 0;
+    state.write32(privateOffset.dataHits, 0);
     const before = core.retired;
+    let isIteration = false;
     try {
-      core.run(1);
+      isIteration = this.#runOne();
     } catch (trap) {
-      // An instruction that faults hits no breakpoint.
-      this.pendingDebug = pendingDebug;
+      // An instruction that faults has no debug traps. After a VM exit those pending are the host's: there are none.
+      if (trap !== vmExitTaken) {
+        this.pendingDebug = pendingDebug;
+      }
       this.#caught(trap);
       this.requestEvents();
       return 1;
     }
-    if (core.retired === before) {
+    if (isIteration) {
+      this.iterations += 1;
+    } else if (core.retired === before) {
       return 0;
+    } else {
+      this.#completed();
     }
+    this.pendingDebug |= state.read32(privateOffset.dataHits) | (this.stepAfter ? dr6Bit.BS : 0);
+    this.requestEvents();
+    return 1;
+  }
+
+  /**
+   * One instruction, or one iteration of a repeated one where debug traps or the monitor trap flag may come between them.
+   * @returns whether it was an iteration with more to follow
+   */
+  #runOne(): boolean {
+    const { state } = this;
+    const isWatched =
+      this.stepAfter ||
+      this.breakpoints.any ||
+      (this.intercepts.nonRoot && this.intercepts.stepping);
+    state.write32(lpOffset.iteration, isWatched ? Iteration.Stop : Iteration.Continue);
+    try {
+      this.core.run(1);
+      return state.read32(lpOffset.iteration) === Iteration.Stopped;
+    } finally {
+      state.write32(lpOffset.iteration, Iteration.Continue);
+    }
+  }
+
+  /** What covers one instruction ends with it. */
+  #completed(): void {
+    const { state } = this;
     if (!this.shadowIsNew) {
       state.interruptibility &= ~shadows;
     }
@@ -272,11 +307,6 @@ export class Processor extends LogicalProcessor {
       const flags = state.read32(lpOffset.systemFlags);
       state.write32(lpOffset.systemFlags, flags & ~flagBit.RF);
     }
-    if (this.stepAfter) {
-      this.pendingDebug |= dr6Bit.BS;
-    }
-    this.requestEvents();
-    return 1;
   }
 
   /**

@@ -17,6 +17,7 @@ import { msrInstructions } from "./instructions/msr.ts";
 import { randomInstructions } from "./instructions/random.ts";
 import { segmentRegisterInstructions } from "./instructions/segment-registers.ts";
 import { simdInstructions } from "./instructions/simd.ts";
+import { strayBranchInstructions } from "./instructions/stray-branches.ts";
 import { timeInstructions } from "./instructions/time.ts";
 import { waitingInstructions } from "./instructions/waiting.ts";
 import { x87Instructions } from "./instructions/x87.ts";
@@ -48,4 +49,5 @@ export const systemInstructions: InstructionTable = {
   ...mmxInstructions,
   ...simdInstructions,
   ...extendedStateInstructions,
+  ...strayBranchInstructions,
 };

@@ -97,7 +97,7 @@ export class CodeCache {
       this.#next,
     );
     if (!block) {
-      return this.#straddler(physical, rip, mode, secondPage());
+      return this.#straddler(physical, rip, mode, lastOffset, secondPage());
     }
     this.#codePages.mark(physical, block.bytes);
     this.#enter(page, block, physical, rip, mode);
@@ -182,7 +182,13 @@ export class CodeCache {
     return this.#blocksBase + (hash & (blockEntries - 1)) * blockEntryBytes;
   }
 
-  #straddler(physical: number, rip: bigint, mode: number, second: number): number {
+  #straddler(
+    physical: number,
+    rip: bigint,
+    mode: number,
+    lastOffset: bigint,
+    second: number,
+  ): number {
     const firstPage = this.#page(physical);
     const secondPage = this.#page(second);
     const known = this.#straddlers.get(rip);
@@ -200,7 +206,13 @@ export class CodeCache {
     const code = new Uint8Array(15);
     code.set(this.#u8.subarray(physical, physical + head));
     code.set(this.#u8.subarray(second, second + 15 - head), head);
-    const block = this.#decoder.decodeOne(code, rip, mode | codeMode.single, this.#next);
+    const block = this.#decoder.decodeOne(
+      code,
+      rip,
+      mode | codeMode.single,
+      lastOffset,
+      this.#next,
+    );
     this.#next = block.record + block.records * recordBytes;
     this.#codePages.mark(physical, head);
     this.#codePages.mark(second, 15 - head);

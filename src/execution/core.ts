@@ -192,8 +192,7 @@ export class ExecutionCore {
   }
 
   #limitMode(limit: number, big: boolean): number {
-    const flat = limit === wholeRange || (!big && limit === 0xffff);
-    if (flat) {
+    if (limit === (big ? wholeRange : 0xffff)) {
       return 0;
     }
     if (limit !== this.#limit) {

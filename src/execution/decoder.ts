@@ -27,6 +27,8 @@ import type { OperandPlace } from "./semantics/instruction-emitter.ts";
 /** Most instructions of one block. */
 export const blockInstructionsMax = 64;
 const decodersKept = 8;
+/** Bits of a canonical address that count. */
+const linearBits = 48;
 
 const segmentNumber = new Map<number, number>([
   [Register.ES, Segment.ES],
@@ -113,7 +115,7 @@ export class BlockDecoder {
       // Out of bytes: the instruction goes on in the next page.
       if (decoder.lastError === DecoderError.NoMoreBytes) break;
       if (insn.ip + BigInt(insn.length) - 1n > lastOffset) break;
-      end = this.#write(record, insn, mode);
+      end = this.#write(record, insn, mode, lastOffset);
       record += recordBytes;
       bytes += insn.length;
       count += 1;
@@ -125,12 +127,18 @@ export class BlockDecoder {
   }
 
   /** Decodes the one instruction whose bytes are given: it lies on two pages. */
-  decodeOne(code: Uint8Array, rip: bigint, mode: number, at: number): DecodedBlock {
+  decodeOne(
+    code: Uint8Array,
+    rip: bigint,
+    mode: number,
+    lastOffset: bigint,
+    at: number,
+  ): DecodedBlock {
     const decoder = new Decoder(bitness(mode), code, DecoderOptions.None);
     decoder.ip = rip;
     decoder.decodeOut(this.#instruction);
     decoder.free();
-    const end = this.#write(at, this.#instruction, mode);
+    const end = this.#write(at, this.#instruction, mode, lastOffset);
     return this.#finish(at, at + recordBytes, 1, this.#instruction.length, rip, end, mode);
   }
 
@@ -196,7 +204,7 @@ export class BlockDecoder {
 
   // ——— one record
 
-  #write(record: number, insn: Instruction, mode: number): BlockEnd {
+  #write(record: number, insn: Instruction, mode: number, lastOffset: bigint): BlockEnd {
     const plan = planFor(insn);
     this.#u8.fill(0, record, record + recordBytes);
     this.#u8[record + recordOffset.length] = insn.length;
@@ -217,7 +225,16 @@ export class BlockDecoder {
     }
     const memory = this.#writeOperands(record, insn, plan, mode);
     this.#u8[record + recordOffset.prefixes] = prefixes(insn, memory !== "none");
+    if (plan.ends && isStrayBranch(insn, mode, lastOffset)) {
+      return this.#writeSystem(record);
+    }
     return this.#writeForm(record, insn, plan, memory, mode);
+  }
+
+  /** The instruction is executed in TypeScript. */
+  #writeSystem(record: number): BlockEnd {
+    this.#u16[(record + recordOffset.op) >>> 1] = specialArm.system;
+    return "complete";
   }
 
   #writeForm(
@@ -242,8 +259,7 @@ export class BlockDecoder {
             (mode & codeMode.sizeMask) !== codeMode.bits64,
           );
     if (!form) {
-      this.#u16[(record + recordOffset.op) >>> 1] = specialArm.system;
-      return "complete";
+      return this.#writeSystem(record);
     }
     if (form.arm !== undefined) {
       this.#u16[(record + recordOffset.op) >>> 1] = form.arm;
@@ -372,6 +388,19 @@ export class BlockDecoder {
   #set32(address: number, value: number): void {
     this.#u32[address >>> 2] = value;
   }
+}
+
+/** A direct branch that faults when it is taken: its target is not canonical, or lies beyond CS.limit. */
+function isStrayBranch(insn: Instruction, mode: number, lastOffset: bigint): boolean {
+  const kind = insn.opCount > 0 ? insn.opKind(0) : OpKind.Register;
+  if (kind < OpKind.NearBranch16 || kind > OpKind.NearBranch64) {
+    return false;
+  }
+  const target = insn.nearBranchTarget;
+  if ((mode & codeMode.sizeMask) !== codeMode.bits64) {
+    return target > lastOffset;
+  }
+  return BigInt.asIntN(linearBits, target) !== BigInt.asIntN(64, target);
 }
 
 function bitness(mode: number): number {

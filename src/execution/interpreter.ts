@@ -22,6 +22,7 @@ import { forms, type PlacedForm, specialArm } from "./forms.ts";
 import { recordBytes, recordOffset } from "./instruction-record.ts";
 import {
   blockEntryOffset,
+  Iteration,
   lpOffset,
   Segment,
   segmentOffset,
@@ -51,6 +52,8 @@ interface Helpers {
 }
 
 const pageMask = i64.const(-4096);
+/** RFLAGS.RF */
+const resumeFlag = 1 << 16;
 
 /** Compiles to the same bytes every time: the module can be shared by all LPs of a machine. */
 export function buildInterpreter(): Uint8Array {
@@ -528,7 +531,7 @@ function runFunction(
       f.set(remaining, i32.add(remaining, left(record)));
       lookAt(start(record));
     };
-    special[specialArm.cold] = () => coldArm(lookAt, advance);
+    special[specialArm.cold] = () => coldArm(lookAt, advance, leave);
     special[specialArm.system] = () => systemArm(lookAt, leave);
     const emitters = [
       ...special,
@@ -562,13 +565,28 @@ function runFunction(
     f.unreachable();
   }
 
-  function coldArm(lookAt: (rip: I64) => void, advance: () => void): void {
+  function coldArm(
+    lookAt: (rip: I64) => void,
+    advance: () => void,
+    leave: (why: number) => void,
+  ): void {
     spillAt(record);
     f.callIndirect(coldType, i32.load16u(record, recordOffset.form), [record], status);
     loadFlags();
     f.if(i32.eqz(status), advance);
     f.if(i32.eq(status, i32.const(coldStatus.jump)), () => lookAt(i64.load(window, lpOffset.rip)));
+    // An iteration of a repeated instruction, not the last one: events that come here find RFLAGS.RF set.
     f.set(remaining, i32.add(remaining, left(record)));
+    const isWatched = f.let(i32.load(window, lpOffset.iteration));
+    f.if(i32.or(isWatched, i32.atomicLoad(window, lpOffset.pending)), () => {
+      const flags = i32.load(window, lpOffset.systemFlags);
+      f.store32(window, i32.or(flags, i32.const(resumeFlag)), lpOffset.systemFlags);
+    });
+    f.if(isWatched, () => {
+      f.store32(window, i32.const(Iteration.Stopped), lpOffset.iteration);
+      f.set(rip, start(record));
+      leave(RunExit.Left);
+    });
     lookAt(start(record));
   }
 

@@ -106,6 +106,8 @@ export const lpOffset = {
   pageInformation: 0x358,
   /** u32: TLB fills by the generated walk, modulo 2^32. */
   walks: 0x35c,
+  /** u32: whether repeated string instructions stop after each iteration, see `Iteration`. */
+  iteration: 0x360,
   /** XMM0..15, 16 bytes each. */
   xmm: 0x400,
   /** ST0..7 as physical registers R0..R7, 16 bytes each (80 bits used). */
@@ -157,6 +159,16 @@ export const Segment = { ES: 0, CS: 1, SS: 2, DS: 3, FS: 4, GS: 5, LDTR: 6, TR: 
 
 /** Activity states (the first four are the VMCS encoding). */
 export const Activity = { Active: 0, Halted: 1, Shutdown: 2, WaitForSipi: 3, Mwait: 4 } as const;
+
+/** What happens after an iteration of a repeated string instruction that is not its last. */
+export const Iteration = {
+  /** The instruction goes on. */
+  Continue: 0,
+  /** The run ends there: somebody looks at every iteration (single-step, monitor trap flag, breakpoints). */
+  Stop: 1,
+  /** It has ended there. */
+  Stopped: 2,
+} as const;
 
 /** Bits of the pending word. */
 export const Pending = {

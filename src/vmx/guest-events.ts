@@ -25,8 +25,8 @@ export class GuestEvents {
   readonly #apic: ApicVirtualization;
   /** An MTF exit is due at the next boundary. */
   #isMtfPending = false;
-  /** Instructions retired when the guest began, known from the first boundary on. */
-  #retiredBefore = notStarted;
+  /** Steps (instructions, iterations of repeated ones) when the guest began, known from the first boundary on. */
+  #stepsBefore = notStarted;
   /** The event being injected: no intercept asks about it. */
   #injected: DeliveredEvent | undefined;
 
@@ -41,7 +41,7 @@ export class GuestEvents {
   begin(): void {
     const { lp, controls, vmcs, isInitHeld } = this.#unit;
     this.#isMtfPending = false;
-    this.#retiredBefore = notStarted;
+    this.#stepsBefore = notStarted;
     this.#apic.begin();
     if ((controls.pin & pin.activateVmxPreemptionTimer) !== 0) {
       this.#timer.start(vmcs.low(slot.preemptionTimerValue));
@@ -96,9 +96,10 @@ export class GuestEvents {
   }
   /** The guest has executed something since it began, or since the last boundary. */
   #hasStepped(): boolean {
-    const { retired } = this.#unit.lp.core;
-    const hasStepped = this.#retiredBefore !== notStarted && this.#retiredBefore !== retired;
-    this.#retiredBefore = retired;
+    const { lp } = this.#unit;
+    const steps = lp.core.retired + lp.iterations;
+    const hasStepped = this.#stepsBefore !== notStarted && this.#stepsBefore !== steps;
+    this.#stepsBefore = steps;
     return hasStepped;
   }
 

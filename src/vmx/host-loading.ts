@@ -118,6 +118,7 @@ export class HostLoader {
     state.interruptibility = isNmiExit || hadRealBlocking ? nmiBlocking : 0;
     state.activity = Activity.Active;
     state.write32(privateOffset.pendingDebug, 0);
+    state.write32(privateOffset.dataHits, 0);
     state.write32(privateOffset.monitorArmed, 0);
     lp.shadowIsNew = false;
     lp.resumeIsNew = false;

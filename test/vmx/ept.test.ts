@@ -345,3 +345,17 @@ describe("VPIDs", () => {
     expect(read(true)).toBe(0xaaaan);
   });
 });
+
+describe("an instruction behind MOV SS that exits", () => {
+  it("leaves single-step pending in the guest, and none in the host", () => {
+    entry(leaf(0n));
+    m.set("guestRflags", 0x102).set("guestInterruptibility", 2).set("guestPendingDebug", 0x4000);
+    const raised = m.exceptions.length;
+    const { reason } = access("write");
+    expect(reason).toBe(exitReason.eptViolation);
+    expect(m.number("guestPendingDebug")).toBe(0x4000);
+    expect(m.number("guestInterruptibility")).toBe(2);
+    expect(m.lp.pendingDebug).toBe(0);
+    expect(m.exceptions).toHaveLength(raised);
+  });
+});

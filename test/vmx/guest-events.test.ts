@@ -342,6 +342,18 @@ describe("the monitor trap flag", () => {
     expect(m.resume().rip).toBe(BigInt(start + 2));
   });
 
+  it("exits after each iteration of a repeated string instruction", () => {
+    m.enable("primary.monitorTrapFlag").guest((asm) => asm.rep.stosb());
+    m.state.setGpr(1, 3n);
+    m.state.setGpr(7, BigInt(place.data));
+    expect(m.launch()).toMatchObject({ reason: exitReason.monitorTrapFlag, rip: BigInt(start) });
+    expect(m.state.gpr(1)).toBe(2n);
+    expect(m.number("guestRflags") & 0x1_0000).not.toBe(0);
+    expect(m.resume().rip).toBe(BigInt(start));
+    expect(m.resume().rip).toBe(BigInt(start + 2));
+    expect(m.number("guestRflags") & 0x1_0000).toBe(0);
+  });
+
   it("gives way to the exit of the instruction itself", () => {
     m.enable("primary.monitorTrapFlag").guest((asm) => asm.vmcall());
     expect(m.launch().reason).toBe(exitReason.vmcall);

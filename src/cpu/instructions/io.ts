@@ -1,6 +1,6 @@
 import { Outcome } from "../../execution/core-host.ts";
 import { prefixBit } from "../../execution/instruction-record.ts";
-import { lpOffset, Segment } from "../../execution/lp-window.ts";
+import { Iteration, lpOffset, Segment } from "../../execution/lp-window.ts";
 import { AccessClass } from "../address-space.ts";
 import type { InstructionView } from "../instruction-view.ts";
 import { requireIoPermission } from "../io-permission.ts";
@@ -121,15 +121,26 @@ function outputElement(
   lp.bus.writePort(port, size, value >>> 0);
 }
 
-/** Another element now, or is it time to let events and single-stepping in? */
+/** Another element now, or is it time to let events and others in? */
 function mayContinue(lp: LogicalProcessor, moved: number): boolean {
   const { state } = lp;
-  const isStepped = (state.read32(lpOffset.systemFlags) & flagBit.TF) !== 0 || lp.breakpoints.any;
   return (
     moved < elementsMax &&
-    !isStepped &&
+    state.read32(lpOffset.iteration) === Iteration.Continue &&
     Atomics.load(state.i32, (state.base + lpOffset.pending) >>> 2) === 0
   );
+}
+
+/** Leaves the instruction between two elements. What comes there finds RFLAGS.RF set. */
+function interrupted(lp: LogicalProcessor): Outcome {
+  const { state } = lp;
+  state.write32(lpOffset.systemFlags, state.read32(lpOffset.systemFlags) | flagBit.RF);
+  lp.resumeIsNew = true;
+  if (state.read32(lpOffset.iteration) === Iteration.Continue) {
+    return Outcome.Jump;
+  }
+  state.write32(lpOffset.iteration, Iteration.Stopped);
+  return Outcome.Again;
 }
 
 /** What an INS or OUTS is about: worked out once, however often it repeats. */
@@ -186,7 +197,7 @@ const stringIo =
     }
     for (let moved = 0; readAddressRegister(lp, Gpr.rcx, addressSize) !== 0n; moved++) {
       if (moved > 0 && !mayContinue(lp, moved)) {
-        return Outcome.Jump;
+        return interrupted(lp);
       }
       if (!transferElement(lp, insn, transfer)) {
         return Outcome.Jump;

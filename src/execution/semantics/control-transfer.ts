@@ -1,14 +1,20 @@
 import { type I64, i32, i64 } from "../../wasm/expression.ts";
+import { lpOffset, Segment, segmentOffset, segmentStride } from "../lp-window.ts";
 import type { Semantics } from "./arithmetic.ts";
 import { exceptionCode, type InstructionEmitter } from "./instruction-emitter.ts";
 
-/** A 64-bit branch target must be canonical; the fault is the branch's own. Narrower targets are cut to the operand size. */
+const codeLimit = lpOffset.segment + Segment.CS * segmentStride + segmentOffset.limit;
+
+/**
+ * A 64-bit branch target must be canonical, a narrower one (it has been cut to the operand size) lie within CS.limit; the
+ * fault is the branch's own. Direct branches have been checked when they were decoded.
+ */
 function checkTarget(c: InstructionEmitter, target: I64): I64 {
   const to = c.let(target);
-  if (c.size === 8) {
-    const canonical = i64.shrS(i64.shl(to, i64.const(16)), i64.const(16));
-    c.raiseIf(i64.ne(canonical, to), exceptionCode.generalProtection);
-  }
+  const canonical = i64.shrS(i64.shl(to, i64.const(16)), i64.const(16));
+  const limit = i64.load32u(c.around.window, codeLimit);
+  const isBad = c.size === 8 ? i64.ne(canonical, to) : i64.gtU(to, limit);
+  c.raiseIf(isBad, exceptionCode.generalProtection);
   return to;
 }
 

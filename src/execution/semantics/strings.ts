@@ -2,7 +2,7 @@ import { type I32, type I64, i32, i64, select } from "../../wasm/expression.ts";
 import type { Local } from "../../wasm/function-builder.ts";
 import { AccessKind } from "../core-host.ts";
 import { prefixBit, recordOffset } from "../instruction-record.ts";
-import { lpOffset, Segment, segmentOffset, segmentStride } from "../lp-window.ts";
+import { Iteration, lpOffset, Segment, segmentOffset, segmentStride } from "../lp-window.ts";
 import type { Semantics } from "./arithmetic.ts";
 import type { InstructionEmitter } from "./instruction-emitter.ts";
 
@@ -116,7 +116,10 @@ function stringInstruction(make: (c: InstructionEmitter) => StringOperation): Se
       i32.and(i32.load(c.around.window, lpOffset.systemFlags), i32.const(directionFlag)),
     );
     const count = c.let(select(repeated, i64.and(c.gpr(counter, 8), mask), one));
-    const budget = c.let(i64.const(elementsPerGo));
+    const stops = c.let(
+      i32.eq(i32.load(c.around.window, lpOffset.iteration), i32.const(Iteration.Stop)),
+    );
+    const budget = c.let(select(stops, zero, i64.const(elementsPerGo)));
     const done = c.let(zero);
     f.if(i64.ne(count, zero), () => {
       f.block((end) => {
@@ -124,7 +127,8 @@ function stringInstruction(make: (c: InstructionEmitter) => StringOperation): Se
           const sides = sidesOf(c, operation, mask);
           f.set(done, zero);
           if (operation.run) {
-            const worthwhile = i32.and(i32.eqz(backward), i64.gtU(count, i64.const(3)));
+            const atOnce = i32.eqz(i32.or(backward, stops));
+            const worthwhile = i32.and(atOnce, i64.gtU(count, i64.const(3)));
             f.if(worthwhile, () => tryRun(c, operation, sides, count, done));
           }
           f.if(i64.eqz(done), () => {
