@@ -12,7 +12,7 @@
  *
  * Times and durations are whole nanoseconds from the start of the run, vCPUs and LPs are numbered from 0 through the whole run.
  * Events of one moment count in the order in which they are appended; the table as a whole need not be in the order of time
- * (LPs run ahead of each other, a VM exit is appended when it is over): `inTimeOrder` puts it so.
+ * (LPs run ahead of each other, a VM exit is appended when it is over): `settled` puts it so.
  *
  * A vCPU is in one of these states. `wake` counts only in the lower two, `dispatch` comes from any but running.
  *
@@ -351,45 +351,4 @@ export class RunRecorder {
 function grown<T extends { set(values: T): void }>(from: T, to: T): T {
   to.set(from);
   return to;
-}
-
-const digitBits = 11;
-const digits = 2 ** digitBits;
-
-/**
- * The events in the order of time, events of one moment in the order they were appended: a stable radix sort.
- * @returns the same columns when they are in order already
- */
-export function inTimeOrder(events: EventColumns): EventColumns {
-  const { time } = events;
-  if (time.every((value, n) => n === 0 || (time[n - 1] ?? 0) <= value)) return events;
-  const order = orderOf(time);
-  return {
-    time: time.map((_, n) => time[order[n] ?? 0] ?? 0),
-    kind: events.kind.map((_, n) => events.kind[order[n] ?? 0] ?? 0),
-    lp: events.lp.map((_, n) => events.lp[order[n] ?? 0] ?? 0),
-    vcpu: events.vcpu.map((_, n) => events.vcpu[order[n] ?? 0] ?? 0),
-    a: events.a.map((_, n) => events.a[order[n] ?? 0] ?? 0),
-    b: events.b.map((_, n) => events.b[order[n] ?? 0] ?? 0),
-  };
-}
-
-/** Indices of the times from the least to the greatest. */
-function orderOf(time: Float64Array): Uint32Array {
-  const greatest = time.reduce((most, value) => Math.max(most, value), 0);
-  let order = Uint32Array.from(time, (_, n) => n);
-  let next = new Uint32Array(order.length);
-  for (let unit = 1; unit <= greatest; unit *= digits) {
-    const digit = (index: number): number => Math.floor((time[index] ?? 0) / unit) % digits;
-    const start = new Uint32Array(digits + 1);
-    for (const index of order) start[digit(index) + 1] = (start[digit(index) + 1] ?? 0) + 1;
-    for (let n = 1; n <= digits; n++) start[n] = (start[n] ?? 0) + (start[n - 1] ?? 0);
-    for (const index of order) {
-      const place = start[digit(index)] ?? 0;
-      start[digit(index)] = place + 1;
-      next[place] = index;
-    }
-    [order, next] = [next, order];
-  }
-  return order;
 }
