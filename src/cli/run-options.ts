@@ -9,6 +9,7 @@ import {
   type MachineConfiguration,
   type ModuleArgument,
   parseCheck,
+  parseDevice,
   parseDriver,
   parseFlat,
   parseLpCount,
@@ -19,6 +20,7 @@ import {
 } from "../machine/configuration.ts";
 import { readInputFile } from "../machine/input-files.ts";
 import { UserError } from "../machine/user-error.ts";
+import { type DeviceConfiguration, deviceKinds } from "../platform/devices/device-kinds.ts";
 import { exitStatusTable } from "./exit-statuses.ts";
 import { formatTable } from "./table.ts";
 
@@ -41,6 +43,8 @@ export interface RunOptions {
   readonly logLevel: LogLevelOption;
   readonly trace?: string;
   readonly check?: CheckMode;
+  readonly iommu?: boolean;
+  readonly device: readonly DeviceConfiguration[];
 }
 
 const examples = `
@@ -118,6 +122,18 @@ export function runCommand(action: (image: string, options: RunOptions) => Promi
         .preset("report")
         .argParser(parseCheck),
     )
+    .option("--iommu", "put a VT-d unit between the devices and the rest of the machine")
+    .addOption(
+      new Option(
+        "--device <kind-and-parameters>",
+        `a device for the PCI bus, "KIND[,name=value]..."; may be repeated. Kinds: ${deviceKinds.map(({ name }) => name).join(", ")}`,
+      )
+        .argParser((text, previous: readonly DeviceConfiguration[]) => [
+          ...previous,
+          parseDevice(text),
+        ])
+        .default([], "none"),
+    )
     .addHelpText(
       "after",
       `${examples}\nExit status:\n${indent(formatTable(exitStatusTable.map(([a, b]) => [`${a}  ${b}`])))}`,
@@ -164,5 +180,7 @@ export function configurationOf(image: string, options: RunOptions): MachineConf
     cpuModel: options.cpu,
     timeoutSeconds: options.timeout,
     check: options.check ?? "off",
+    iommu: options.iommu ?? false,
+    devices: options.device,
   });
 }

@@ -1,4 +1,9 @@
 import { lpCountMax, pageBytes, ramBytesMax, ramBytesMin } from "../memory/physical-memory.ts";
+import {
+  type DeviceConfiguration,
+  deviceKinds,
+  findDeviceKind,
+} from "../platform/devices/device-kinds.ts";
 import { byteCount } from "./quantities.ts";
 import { UserError } from "./user-error.ts";
 
@@ -46,6 +51,10 @@ export interface MachineConfiguration {
   readonly seed: number;
   readonly cpuModel: string;
   readonly check: CheckMode;
+  /** There is a VT-d unit between devices and the rest of the machine. */
+  readonly iommu: boolean;
+  /** Devices on the PCI bus, in the order of their slots. */
+  readonly devices: readonly DeviceConfiguration[];
   /** Seconds of wall-clock time after which the run is stopped. */
   readonly timeoutSeconds: number | undefined;
 }
@@ -61,6 +70,8 @@ const defaults = {
   driver: "threads",
   seed: 1,
   check: "off",
+  iommu: false,
+  devices: [],
   timeoutSeconds: undefined,
 } as const;
 
@@ -75,6 +86,7 @@ export function configure(
   checkRamBytes(configuration.ramBytes);
   checkLpCount(configuration.lpCount);
   checkSeed(configuration.seed);
+  checkDevices(configuration.devices);
   return configuration;
 }
 
@@ -168,6 +180,51 @@ export function parseModule(argument: string): ModuleArgument {
   const file = at?.[1] ?? place;
   const address = at?.[2] === undefined ? undefined : parseAddress(at[2], "--module");
   return { file, address, text: [file, ...words].join(" ") };
+}
+
+/** Most devices there are slots for. */
+const devicesMax = 28;
+
+/** A device as written on the command line: `KIND[,name=value]...`. */
+export function parseDevice(argument: string): DeviceConfiguration {
+  const [kind = "", ...words] = argument.split(",");
+  const parameters: Record<string, string> = {};
+  for (const word of words) {
+    const at = word.indexOf("=");
+    if (at <= 0) {
+      throw new UserError(`--device ${argument}: ${word} is not of the form name=value`);
+    }
+    parameters[word.slice(0, at)] = word.slice(at + 1);
+  }
+  const device = { kind, parameters };
+  checkDevice(device);
+  return device;
+}
+
+function checkDevices(devices: readonly DeviceConfiguration[]): void {
+  if (devices.length > devicesMax) {
+    throw new UserError(`--device: ${devices.length} devices; there are slots for ${devicesMax}`);
+  }
+  devices.forEach(checkDevice);
+}
+
+function checkDevice({ kind, parameters }: DeviceConfiguration): void {
+  const found = findDeviceKind(kind);
+  if (found === undefined) {
+    const names = deviceKinds.map(({ name }) => name).join(", ");
+    throw new UserError(`--device ${kind}: unknown; give one of ${names}`);
+  }
+  const known = Object.keys(found.parameters);
+  for (const name of Object.keys(parameters)) {
+    if (!known.includes(name)) {
+      const offer = known.length === 0 ? "it has none" : `give one of ${known.join(", ")}`;
+      throw new UserError(`--device ${kind}: no parameter ${name}; ${offer}`);
+    }
+  }
+  const trouble = found.check?.(parameters);
+  if (trouble !== undefined) {
+    throw new UserError(`--device ${kind}: ${trouble}`);
+  }
 }
 
 function parseAddress(text: string, option: string): number {

@@ -4,6 +4,7 @@ import { buildInterpreter } from "../execution/interpreter.ts";
 import { lpWindowBytes } from "../execution/lp-window.ts";
 import { createMemory, layOutMemory, type MemoryLayout } from "../memory/physical-memory.ts";
 import { buildAcpiTables } from "../platform/acpi.ts";
+import type { DeviceConfiguration } from "../platform/devices/device-kinds.ts";
 import type { BootState } from "./boot-state.ts";
 import type { CheckMode, MachineConfiguration } from "./configuration.ts";
 import { loadImage } from "./loaders/load-image.ts";
@@ -16,6 +17,8 @@ export interface MachineBlueprint {
   readonly layout: MemoryLayout;
   /** The compiled interpreter. */
   readonly module: WebAssembly.Module;
+  readonly iommu: boolean;
+  readonly devices: readonly DeviceConfiguration[];
   readonly cpuModel: string;
   readonly seed: number;
   readonly check: CheckMode;
@@ -51,6 +54,8 @@ export function buildMachine(configuration: MachineConfiguration): MachineBluepr
     memory,
     layout,
     module: interpreterModule(),
+    iommu: configuration.iommu,
+    devices: configuration.devices,
     cpuModel: configuration.cpuModel,
     seed,
     check: configuration.check,

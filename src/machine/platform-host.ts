@@ -51,6 +51,7 @@ export class PlatformHost implements PlatformActor, DeviceServer {
       debugOutput: options.debug,
       exit: (request) => options.end(endingOf(request)),
       testDevice: true,
+      devices: blueprint.devices,
       files: new Map([["etc/e820", memoryMapFile(layout.ramBytes)]]),
     });
     this.platform.initializeAsFirmware();
