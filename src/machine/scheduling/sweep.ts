@@ -1,0 +1,59 @@
+import { availableParallelism } from "node:os";
+import { Piscina } from "piscina";
+import { workerFile } from "../project-files.ts";
+import type { JobOutcome, SchedulingJob } from "./job.ts";
+
+export interface SweepOptions {
+  /** Called after each job, in the order in which they end. */
+  readonly onOutcome?: (index: number, outcome: JobOutcome) => void;
+  /** Stops the sweep: jobs that run are cut off, those that wait are not begun. */
+  readonly signal?: AbortSignal;
+  /** Threads, at most one per job. All processors of the host, unless given. */
+  readonly threads?: number;
+  /** The worker's module. The project's own, unless given. */
+  readonly worker?: string;
+}
+
+/**
+ * Runs jobs side by side on a pool of threads. Never rejects because of a job.
+ * @returns an outcome for each job, in the order of the jobs
+ */
+export async function sweepJobs(
+  jobs: readonly SchedulingJob[],
+  options: SweepOptions = {},
+): Promise<readonly JobOutcome[]> {
+  const { onOutcome, signal, threads = availableParallelism(), worker } = options;
+  if (jobs.length === 0) return [];
+  const pool = new Piscina<SchedulingJob, JobOutcome>({
+    filename: worker ?? workerFile("scheduling-job"),
+    maxThreads: Math.max(1, Math.min(threads, jobs.length)),
+  });
+  const runOne = async (job: SchedulingJob, index: number): Promise<JobOutcome> => {
+    const outcome = await outcomeOf(pool, job, signal);
+    onOutcome?.(index, outcome);
+    return outcome;
+  };
+  try {
+    return await Promise.all(jobs.map(runOne));
+  } finally {
+    await pool.destroy();
+  }
+}
+
+async function outcomeOf(
+  pool: Piscina<SchedulingJob, JobOutcome>,
+  job: SchedulingJob,
+  signal: AbortSignal | undefined,
+): Promise<JobOutcome> {
+  try {
+    return await pool.run(job, {
+      name: "runJob",
+      ...(signal === undefined ? {} : { signal }),
+    });
+  } catch (error) {
+    if (signal?.aborted) return { type: "interrupted" };
+    // The thread itself has died: out of memory, most likely.
+    const message = error instanceof Error ? error.message : String(error);
+    return { type: "failed", message: `the worker thread ended: ${message}`, bug: true };
+  }
+}
