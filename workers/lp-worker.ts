@@ -2,4 +2,4 @@
 import { startLpService } from "../src/machine/drivers/lp-service.ts";
 import { EventLog } from "../src/trace/event-log.ts";
 
-startLpService((file) => new EventLog(file));
+await startLpService((file) => new EventLog(file));

@@ -21,4 +21,8 @@ export interface CorePort {
   codeWritten(physical: number, size: number): void;
   /** Another LP is about to decode code: stores are to ask again. */
   dropWritePermission(): void;
+  /** Clock value at which work that touches nothing will be done; the LP need not be run before, but for an event. */
+  readonly busyUntil?: number | undefined;
+  /** Before events are looked at: work under way has got as far as the clock says. */
+  putDownWork?(): void;
 }

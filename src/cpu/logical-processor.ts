@@ -57,10 +57,10 @@ export interface LogicalProcessorOptions {
 }
 
 /**
- * Why `run` came back: budget used up; nothing to do before an event (halted, waiting for SIPI, MWAIT); shut down by a triple
- * fault; the driver asked (`Pending.Stop`).
+ * Why `run` came back: budget used up; nothing to do before an event (halted, waiting for SIPI, MWAIT); at work that touches
+ * nothing until `wakeDeadline`; shut down by a triple fault; the driver asked (`Pending.Stop`).
  */
-export type LpStop = "budget" | "idle" | "shutdown" | "stop";
+export type LpStop = "budget" | "idle" | "busy" | "shutdown" | "stop";
 
 /** Executes one system instruction. @returns an `Outcome` */
 export type InstructionHandler = (lp: LogicalProcessor, insn: InstructionView) => number;

@@ -14,6 +14,7 @@ export type WideRegister = Exclude<
   | "vmxPrivate"
   | "vmcsCache"
   | "mailbox"
+  | "scripts"
   | "tlb"
   | "blocks"
   | "records"

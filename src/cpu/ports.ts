@@ -31,7 +31,22 @@ export interface Clock {
   charge?(operation: CostlyOperation): void;
 }
 /** What costs virtual time of its own. */
-export type CostlyOperation = "vmEntry" | "vmExit" | "eventDelivery" | "cacheFlush";
+export type CostlyOperation =
+  | "vmEntry"
+  | "vmExit"
+  | "eventDelivery"
+  | "cacheFlush"
+  | "lockedAccess"
+  | "cpuid"
+  | "rdmsr"
+  | "wrmsr"
+  | "pause"
+  | "vmread"
+  | "vmwrite"
+  | "vmptrld"
+  | "vmclear"
+  | "invept"
+  | "invvpid";
 
 /** What an instruction in VMX non-root operation asks before it takes effect. Names are those of the exit reasons. */
 export type InterceptedInstruction =

@@ -69,7 +69,8 @@ export class Processor extends LogicalProcessor {
   // ——— the run loop
 
   run(budget: number): LpStop {
-    const { state } = this;
+    const { state, core } = this;
+    core.putDownWork?.();
     this.#lookAtClock();
     let left = budget;
     for (;;) {
@@ -89,7 +90,19 @@ export class Processor extends LogicalProcessor {
         return "budget";
       }
       left -= this.#mustStep() ? this.#step() : this.#advance(left);
+      if (core.busyUntil !== undefined && this.#goesOnWorking()) {
+        return "busy";
+      }
     }
+  }
+
+  /** Work that touches nothing is under way; an event interrupts it. */
+  #goesOnWorking(): boolean {
+    const isCalled = (this.state.i32[this.#pending] ?? 0) !== 0;
+    if (isCalled) {
+      this.core.putDownWork?.();
+    }
+    return !isCalled;
   }
 
   wakeDeadline(): number | undefined {
@@ -101,7 +114,10 @@ export class Processor extends LogicalProcessor {
       return this.intercepts.deadline;
     }
     const timer = earlier(this.apic.deadline(), this.intercepts.deadline);
-    return activity === Activity.Mwait ? earlier(timer, this.mwaitUntil) : timer;
+    if (activity === Activity.Mwait) {
+      return earlier(timer, this.mwaitUntil);
+    }
+    return activity === Activity.Active ? earlier(timer, this.core.busyUntil) : timer;
   }
 
   #lookAtClock(): void {

@@ -129,6 +129,8 @@ export const lpOffset = {
   vmxPrivate: 0x2000,
   vmcsCache: 0x3000,
   mailbox: 0x5000,
+  /** Records of the operations of scripts. */
+  scripts: 0x7000,
   /** u8 × `largePageRegions`: log2 of the largest page met in a 2 MiB region (hashed), 0 when none. */
   largePages: 0x8000,
   tlb: 0x2_0000,

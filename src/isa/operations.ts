@@ -234,6 +234,10 @@ export interface ScriptEnvironment {
   now(): number;
   /** Linear address at which a processor that arrives there begins the program anew, with `argument` (0 … 65535). */
   entry(program: string, argument?: number): bigint;
+  /** The same for a gate of an IDT, with the vector as argument: returning from the program is an IRET. */
+  gate(program: string, vector: number): bigint;
+  /** A program entered through a gate: address of the interrupt frame, its error code if there is one. */
+  readonly frame: bigint;
   /** Where this stream goes on after a VM exit: its HOST_RIP. */
   readonly exitPoint: bigint;
   /** The flat 64-bit state the loader has set up on this LP (descriptor tables, stack), for the host-state area of a VMCS. */
@@ -252,12 +256,15 @@ export interface HostLayout {
   readonly stackTop: bigint;
 }
 
-/** A script by name. Returning from a program that was entered through the IDT is an IRET; from another one, the LP shuts down in HLT. */
+/**
+ * Makes a script. Returning from a program that was entered through a gate restores the general registers and is an IRET;
+ * returning from another one is HLT, for ever.
+ */
 export type Program = (environment: ScriptEnvironment, argument: number) => Script;
 
 /**
- * Software of a machine. Every LP starts with the program `main`; interrupts and exceptions in its host context go to `interrupt`
- * with the vector as argument.
+ * Software of a machine. Every LP starts with the program `main`, in 64-bit mode with interrupts off; the IDT it finds leads
+ * to `interrupt` with the vector as argument.
  */
 export interface ScriptedSoftware {
   readonly programs: Readonly<Record<string, Program>>;

@@ -1,3 +1,5 @@
+import type { ScriptedSoftware } from "../isa/operations.ts";
+import type { CycleCosts } from "./cycle-costs.ts";
 import type { TraceTarget } from "./trace-target.ts";
 
 export type LogLevel = "error" | "warn" | "info" | "debug";
@@ -18,6 +20,10 @@ export interface RunCallbacks {
     details?: Readonly<Record<string, unknown>>,
   ) => void;
   readonly trace?: TraceTarget;
+  /** Deterministic driver: scripts that the caller shares objects with, in place of the configuration's. */
+  readonly software?: ScriptedSoftware;
+  /** Deterministic driver: what operations cost. */
+  readonly costs?: CycleCosts;
   /** Aborted with a `StopRequest` as its reason to stop the run. */
   readonly signal?: AbortSignal;
 }

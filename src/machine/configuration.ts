@@ -5,6 +5,7 @@ import {
   findDeviceKind,
 } from "../platform/devices/device-kinds.ts";
 import { byteCount } from "./quantities.ts";
+import type { SoftwareSource } from "./scripted-software.ts";
 import { UserError } from "./user-error.ts";
 
 export const driverNames = ["threads", "deterministic"] as const;
@@ -38,7 +39,10 @@ export interface FlatPlacement {
 
 /** Everything that decides what a machine is. A plain value: it can be posted to a worker. */
 export interface MachineConfiguration {
-  readonly image: InputFile;
+  /** Undefined for a machine whose software is scripted. */
+  readonly image: InputFile | undefined;
+  /** Scripts to run in place of an image. */
+  readonly software: SoftwareSource | undefined;
   /** Load the image as a flat binary instead of looking for a Multiboot or ELF header. */
   readonly flat: FlatPlacement | undefined;
   /** The guest's command line, without the image's name. */
@@ -62,6 +66,8 @@ export interface MachineConfiguration {
 export const seedMax = 2 ** 32 - 1;
 
 const defaults = {
+  image: undefined,
+  software: undefined,
   flat: undefined,
   commandLine: "",
   modules: [],
@@ -80,7 +86,7 @@ const defaults = {
  * @throws {UserError} a value is out of range
  */
 export function configure(
-  given: Pick<MachineConfiguration, "image" | "cpuModel"> & Partial<MachineConfiguration>,
+  given: Pick<MachineConfiguration, "cpuModel"> & Partial<MachineConfiguration>,
 ): MachineConfiguration {
   const configuration = { ...defaults, ...given };
   checkRamBytes(configuration.ramBytes);

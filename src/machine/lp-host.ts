@@ -1,8 +1,15 @@
+import { present } from "../base/assert.ts";
+import type { CorePort } from "../cpu/core-port.ts";
 import { lpMailbox } from "../cpu/local-apic/lp-mailbox.ts";
+import type { LogicalProcessorOptions } from "../cpu/logical-processor.ts";
 import type { Bus, Clock, InterruptFabric, TraceSink } from "../cpu/ports.ts";
 import { Processor } from "../cpu/processor.ts";
 import { flagBit } from "../cpu/register-bits.ts";
+import type { ScriptStreams } from "../cpu/scripts/script-streams.ts";
+import { ScriptedCore } from "../cpu/scripts/scripted-core.ts";
 import type { CodePagePort } from "../execution/code-pages.ts";
+import { ExecutionCore } from "../execution/core.ts";
+import type { CoreHost } from "../execution/core-host.ts";
 import { Activity, lpOffset } from "../execution/lp-window.ts";
 import { windowBase } from "../memory/physical-memory.ts";
 import { DeliveryMode, type InterruptMessage } from "../protocol/interrupt-message.ts";
@@ -17,6 +24,7 @@ import { takeSnapshot } from "./lp-snapshot.ts";
 import { findCpuModel, type MachineBlueprint } from "./machine.ts";
 import { hexadecimal } from "./quantities.ts";
 import type { LpReport } from "./run-result.ts";
+import { applyScriptedState } from "./script-area.ts";
 
 export interface LpHostOptions {
   readonly blueprint: MachineBlueprint;
@@ -26,6 +34,8 @@ export interface LpHostOptions {
   readonly clock: Clock;
   readonly codePages: CodePagePort;
   readonly trace: TraceSink | undefined;
+  /** The scripts of the machine's software, if that is what it runs. */
+  readonly scripts: ScriptStreams | undefined;
 }
 
 /** One LP put together from its rooms, ready to be run by either driver. */
@@ -47,7 +57,7 @@ export class LpHost implements LpActor {
     this.#checker = createChecker(options);
     const trace = both(options.trace, this.#checker?.hear);
     this.#fabric = new CountingFabric(options.fabric, trace);
-    this.lp = new Processor({
+    const processorOptions: LogicalProcessorOptions = {
       memory,
       layout,
       index,
@@ -61,11 +71,14 @@ export class LpHost implements LpActor {
       apicIds,
       randomSeed: seed,
       ...(trace === undefined ? {} : { trace }),
-    });
+    };
+    this.lp = new Processor(processorOptions, scriptedCore(options, processorOptions));
     this.#vmx = attachVmx(this.lp, layout.ramBytes)?.unit;
     if (this.#vmx !== undefined) this.#checker?.attach(this.#vmx);
     this.lp.reset();
-    if (index === 0) applyBootState(this.lp, blueprint.boot);
+    const { scripts } = options;
+    if (scripts !== undefined) applyScriptedState(this.lp, scripts);
+    else if (index === 0) applyBootState(this.lp, present(blueprint.boot, "nothing to boot"));
     const base = windowBase(layout, index);
     this.#mailbox = lpMailbox(this.lp.state.i32, base);
     this.#pendingWord = (base + lpOffset.pending) >>> 2;
@@ -148,6 +161,23 @@ export class LpHost implements LpActor {
       violations: this.#checker?.violations ?? [],
     };
   }
+}
+
+/** What makes the instruction source of a scripted LP; undefined for machine code alone. */
+function scriptedCore(
+  { scripts }: LpHostOptions,
+  { memory, layout, index, module, codePages, clock, trace }: LogicalProcessorOptions,
+): ((host: CoreHost) => CorePort) | undefined {
+  if (scripts === undefined) return undefined;
+  const base = windowBase(layout, index);
+  return (host) =>
+    new ScriptedCore({
+      ...{ memory, index, host, clock, trace },
+      windowBase: base,
+      streams: scripts,
+      createMachineCode: (codeHost) =>
+        new ExecutionCore({ memory, layout, windowBase: base, module, host: codeHost, codePages }),
+    });
 }
 
 /** The checker of VMX invariants, when the run is to have one; a violation is an event of the trace too. */

@@ -9,6 +9,8 @@ import type { BootState } from "./boot-state.ts";
 import type { CheckMode, MachineConfiguration } from "./configuration.ts";
 import { loadImage } from "./loaders/load-image.ts";
 import { firmwareArea } from "./memory-map.ts";
+import { writeScriptArea } from "./script-area.ts";
+import type { SoftwareSource } from "./scripted-software.ts";
 import { UserError } from "./user-error.ts";
 
 /** A machine before power-on. All of it but the model can be posted to a worker. */
@@ -24,8 +26,10 @@ export interface MachineBlueprint {
   readonly check: CheckMode;
   /** Local APIC ids by LP index. */
   readonly apicIds: readonly number[];
-  /** How LP 0 starts. */
-  readonly boot: BootState;
+  /** How LP 0 starts; undefined when all LPs start scripts. */
+  readonly boot: BootState | undefined;
+  /** Where the scripts are, for whoever has not loaded them yet. */
+  readonly softwareSource: SoftwareSource | undefined;
 }
 
 let compiled: WebAssembly.Module | undefined;
@@ -46,7 +50,9 @@ export function buildMachine(configuration: MachineConfiguration): MachineBluepr
   const layout = layOutMemory(ramBytes, lpCount, lpWindowBytes);
   const memory = createSharedMemory(layout);
   const ram = new Uint8Array(memory.buffer, 0, ramBytes);
-  const boot = loadImage(configuration, ram);
+  const { image } = configuration;
+  const boot = image && loadImage({ ...configuration, image }, ram);
+  if (boot === undefined) writeScriptArea(ram);
   const apicIds = Array.from({ length: lpCount }, (_, lp) => lp);
   const acpi = buildAcpiTables({ base: firmwareArea.start, apicIds, ramBytes });
   ram.set(acpi.bytes, acpi.base);
@@ -61,6 +67,7 @@ export function buildMachine(configuration: MachineConfiguration): MachineBluepr
     check: configuration.check,
     apicIds,
     boot,
+    softwareSource: configuration.software,
   };
 }
 

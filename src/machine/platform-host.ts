@@ -24,6 +24,8 @@ export interface PlatformHostOptions {
   readonly end: (ending: Ending) => void;
   /** An LP's mailbox is full: make room in it, or wait. */
   readonly whenFull: (lp: number) => void;
+  /** An LP has been sent a message. */
+  readonly posted?: (lp: number) => void;
 }
 
 /** The devices of a machine as its drivers use them. */
@@ -41,6 +43,7 @@ export class PlatformHost implements PlatformActor, DeviceServer {
         words: control.words,
         windows: apicIds.map((_, lp) => windowBase(layout, lp)),
         whenFull: options.whenFull,
+        ...(options.posted === undefined ? {} : { posted: options.posted }),
       }),
       memory: new Dma(blueprint, control),
       ramBytes: layout.ramBytes,

@@ -4,6 +4,7 @@ import type { Driver } from "./drivers/driver.ts";
 import { buildMachine } from "./machine.ts";
 import { hexadecimal } from "./quantities.ts";
 import type { RunResult } from "./run-result.ts";
+import { loadSoftware, placeSoftware } from "./scripted-software.ts";
 
 /** Loaded when asked for: with threads, this thread needs none of what an LP is made of. */
 const drivers: Readonly<Record<DriverName, () => Promise<Driver>>> = {
@@ -24,14 +25,18 @@ export async function runMachine(
   const blueprint = buildMachine(configuration);
   const { ramBytes, lpCount, driver, seed, cpuModel } = configuration;
   const { boot } = blueprint;
+  const software =
+    callbacks.software ??
+    (configuration.software === undefined ? undefined : await loadSoftware(configuration.software));
+  if (software !== undefined) placeSoftware(software, blueprint);
   callbacks.log?.("info", "machine built", {
-    image: configuration.image.name,
+    image: configuration.image?.name ?? "scripts",
     ...{ ramBytes, lpCount, driver, seed, cpuModel },
-    entry: hexadecimal(boot.entry),
-    mode: boot.mode,
+    entry: boot === undefined ? "main" : hexadecimal(boot.entry),
+    mode: boot?.mode ?? "long64",
   });
   const run = await drivers[driver]();
-  const result = await run({ configuration, blueprint, callbacks, requestedAt });
+  const result = await run({ configuration, blueprint, callbacks, software, requestedAt });
   const { startSeconds, runSeconds } = result;
   callbacks.log?.("info", "machine stopped", { ...result.ending, startSeconds, runSeconds });
   return result;

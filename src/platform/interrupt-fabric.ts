@@ -26,6 +26,8 @@ export interface MailboxFabricOptions {
    * its own mailbox here (else two LPs wait for each other); where one thread runs all LPs, it empties the target's.
    */
   readonly whenFull: (target: number) => void;
+  /** An entry has been posted to `target`. */
+  readonly posted?: (target: number) => void;
 }
 
 /**
@@ -38,12 +40,14 @@ export class MailboxFabric implements DeviceFabric {
   readonly #apics: readonly PublishedApic[];
   readonly #mailboxes: readonly Mailbox[];
   readonly #whenFull: (target: number) => void;
+  readonly #posted: ((target: number) => void) | undefined;
   #lastArbitrated = -1;
 
   constructor(options: MailboxFabricOptions) {
     this.#apics = options.windows.map((window) => new PublishedApic(options.words, window));
     this.#mailboxes = options.windows.map((window) => lpMailbox(options.words, window));
     this.#whenFull = options.whenFull;
+    this.#posted = options.posted;
   }
 
   send(message: InterruptMessage): void {
@@ -101,5 +105,6 @@ export class MailboxFabric implements DeviceFabric {
     while (mailbox !== undefined && !mailbox.post(entry)) {
       this.#whenFull(target);
     }
+    this.#posted?.(target);
   }
 }

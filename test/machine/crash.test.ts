@@ -22,6 +22,7 @@ function request(bytes: Uint8Array, lpCount: number): RunRequest {
     configuration,
     blueprint: buildMachine(configuration),
     callbacks: {},
+    software: undefined,
     requestedAt: performance.now(),
   };
 }

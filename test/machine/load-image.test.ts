@@ -16,14 +16,10 @@ interface Loaded {
 }
 
 function load(bytes: Uint8Array, options: Partial<MachineConfiguration> = {}): Loaded {
-  const configuration = configure({
-    image: { name: "dir/image", bytes },
-    cpuModel: "any",
-    ramBytes: 4 * mebibyte,
-    ...options,
-  });
+  const image = { name: "dir/image", bytes };
+  const configuration = configure({ cpuModel: "any", ramBytes: 4 * mebibyte, ...options });
   const ram = new Uint8Array(configuration.ramBytes);
-  const boot = loadImage(configuration, ram);
+  const boot = loadImage({ ...configuration, image }, ram);
   return { boot, ram, view: new DataView(ram.buffer) };
 }
 

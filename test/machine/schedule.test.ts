@@ -139,6 +139,7 @@ describe("the deterministic schedule", () => {
       if (sender.turns.length === 5) {
         sentAt = clock.now();
         sleeper.isCalled = true;
+        schedule.call(0);
       }
       return "budget";
     };

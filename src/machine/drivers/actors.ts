@@ -1,5 +1,5 @@
 /** Why an LP has given control back to its driver. */
-export type LpStop = "budget" | "idle" | "shutdown" | "stop";
+export type LpStop = "budget" | "idle" | "busy" | "shutdown" | "stop";
 
 /** A logical processor as a driver sees it. */
 export interface LpActor {
@@ -11,6 +11,10 @@ export interface LpActor {
   wakeDeadline(): number | undefined;
   /** A message or another event waits to be looked at. */
   readonly isCalled: boolean;
+  /** It was at work (`busy`) for so long. */
+  worked?(cycles: number): void;
+  /** Comes back from `run` as soon as it can. */
+  endTurn?(): void;
   /** Idle in a way that no device's interrupt can end: halted with interrupts off, waiting for a SIPI. */
   readonly isDeaf: boolean;
 }

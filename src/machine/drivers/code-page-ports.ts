@@ -90,13 +90,13 @@ export class ThreadCodePages implements CodePagePort {
       const seen = Atomics.load(control.words, pending);
       const isAway = control.presence(lp) !== Presence.Running;
       if ((seen & Pending.CodePage) === 0 || isAway || control.isStopping) return;
-      this.#answerClaims();
+      this.answerClaims();
       if (looks >= spins) Atomics.wait(control.words, pending, seen, pollMs);
     }
   }
 
-  /** Two LPs may claim pages at once: whoever waits is in the middle of no store and answers the other. */
-  #answerClaims(): void {
+  /** For an LP that waits for another: it is in the middle of no store, and that other may be waiting for this answer. */
+  answerClaims(): void {
     const control = this.#control;
     const word = Atomics.load(control.words, control.pendingWord(this.#self));
     if ((word & Pending.CodePage) === 0) return;

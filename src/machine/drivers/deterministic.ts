@@ -10,13 +10,14 @@ import { ControlRegion } from "../control-region.ts";
 import { LpHost } from "../lp-host.ts";
 import { PlatformHost } from "../platform-host.ts";
 import type { Ending, LpReport, RunResult } from "../run-result.ts";
+import { createScripts } from "../scripted-software.ts";
 import type { LpActor, LpStop } from "./actors.ts";
 import { bugEnding } from "./bug.ts";
 import { DirectCodePages } from "./code-page-ports.ts";
 import { DirectBus } from "./direct-bus.ts";
 import type { RunRequest } from "./driver.ts";
 import { LineBuffer } from "./line-buffer.ts";
-import { Schedule } from "./schedule.ts";
+import { defaultSchedule, Schedule, strictSchedule } from "./schedule.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 
 /** Milliseconds of host time after which the event loop gets a turn: for output, timeouts, Ctrl-C. */
@@ -59,20 +60,25 @@ class ChargedLp implements LpActor {
   wakeDeadline(): number | undefined {
     return this.host.wakeDeadline();
   }
+  worked(cycles: number): void {
+    this.host.account(cycles);
+  }
+  endTurn(): void {
+    this.#control.signal(this.host.lp.index, Pending.Stop);
+  }
   run(budget: number): LpStop {
     const { host } = this;
     const sent = host.interruptsSent;
     const stop = host.run(budget);
     this.#clock.charge("interruptSent", host.interruptsSent - sent);
-    if (stop !== "stop") return stop;
     this.#control.clear(host.lp.index, Pending.Stop);
-    return "budget";
+    return stop === "stop" ? "budget" : stop;
   }
 }
 
 class DeterministicMachine {
   readonly #request: RunRequest;
-  readonly #clock = new VirtualClock();
+  readonly #clock: VirtualClock;
   readonly #lps: ChargedLp[] = [];
   readonly #platform: PlatformHost;
   readonly #schedule: Schedule;
@@ -88,7 +94,8 @@ class DeterministicMachine {
     this.#request = request;
     const { blueprint, callbacks, configuration } = request;
     const { memory, layout, apicIds } = blueprint;
-    const clock = this.#clock;
+    const clock = new VirtualClock(callbacks.costs);
+    this.#clock = clock;
     const control = new ControlRegion(memory, layout);
     this.#debug = new LineBuffer((line) => callbacks.log?.("info", line));
     const whenFull = (lp: number): void => this.#lps[lp]?.host.takeMail();
@@ -101,9 +108,15 @@ class DeterministicMachine {
       debug: (byte) => this.#debug.add(byte),
       end: (ending) => this.#end(ending),
       whenFull,
+      posted: (lp) => this.#schedule.call(lp),
     });
     const windows = apicIds.map((_, lp) => windowBase(layout, lp));
-    const mailboxes = new MailboxFabric({ words: control.words, windows, whenFull });
+    const mailboxes = new MailboxFabric({
+      words: control.words,
+      windows,
+      whenFull,
+      posted: (lp) => this.#schedule.call(lp),
+    });
     const fabric: InterruptFabric = {
       send: (message) => {
         mailboxes.send(message);
@@ -112,15 +125,24 @@ class DeterministicMachine {
       },
     };
     const cores: LpHost["lp"]["core"][] = [];
+    const { software } = request;
+    // All LPs share the streams: what runs on one may go on on another.
+    const scripts = software && createScripts(software, blueprint, () => clock.now());
     for (const index of apicIds.keys()) {
       const bus = new DirectBus(this.#platform.platform, clock);
       const codePages = new DirectCodePages(control, index, cores);
       const trace = callbacks.trace?.sink(index, clock);
-      const host = new LpHost({ blueprint, index, bus, fabric, clock, codePages, trace });
+      const host = new LpHost({ blueprint, index, bus, fabric, clock, codePages, trace, scripts });
       cores.push(host.lp.core);
       this.#lps.push(new ChargedLp(host, bus, clock, control));
     }
-    this.#schedule = new Schedule(this.#lps, this.#platform, clock, new Prng(configuration.seed));
+    this.#schedule = new Schedule(
+      this.#lps,
+      this.#platform,
+      clock,
+      new Prng(configuration.seed),
+      software ? strictSchedule : defaultSchedule,
+    );
   }
 
   async run(): Promise<RunResult> {

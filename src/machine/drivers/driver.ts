@@ -1,3 +1,4 @@
+import type { ScriptedSoftware } from "../../isa/operations.ts";
 import type { RunCallbacks } from "../callbacks.ts";
 import type { MachineConfiguration } from "../configuration.ts";
 import type { MachineBlueprint } from "../machine.ts";
@@ -8,6 +9,8 @@ export interface RunRequest {
   readonly configuration: MachineConfiguration;
   readonly blueprint: MachineBlueprint;
   readonly callbacks: RunCallbacks;
+  /** The scripts that run on the machine, already loaded on this thread; undefined for a machine of machine code alone. */
+  readonly software: ScriptedSoftware | undefined;
   /** Host milliseconds (`performance.now`) at which the run was asked for. */
   readonly requestedAt: number;
 }

@@ -48,7 +48,7 @@ export class LpRunner {
       for (;;) {
         const stop = this.#turn();
         if (stop === "shutdown") return "shutdown";
-        if (stop === "idle") this.#sleep();
+        if (stop === "idle" || stop === "busy") this.#sleep(stop === "idle");
         if (stop === "stop") this.#control.clear(this.#index, Pending.Stop);
         if (this.#control.isStopping) return "stopped";
       }
@@ -70,7 +70,8 @@ export class LpRunner {
     return stop;
   }
 
-  #sleep(): void {
+  /** @param halted the LP rests; else it is at work that needs no thread */
+  #sleep(halted: boolean): void {
     const { words } = this.#control;
     const pending = this.#control.pendingWord(this.#index);
     const before = this.#clock.now();
@@ -81,7 +82,9 @@ export class LpRunner {
       Atomics.wait(words, pending, 0, ms);
       this.#control.setPresence(this.#index, Presence.Running);
     }
-    this.haltedCycles += this.#clock.now() - before;
+    const cycles = this.#clock.now() - before;
+    if (halted) this.haltedCycles += cycles;
+    else this.account(cycles);
   }
 
   #sleepMs(now: number): number {

@@ -1,12 +1,14 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { expose } from "comlink";
 import { present } from "../../base/assert.ts";
+import type { ScriptedSoftware } from "../../isa/operations.ts";
 import { windowBase } from "../../memory/physical-memory.ts";
 import { MailboxFabric } from "../../platform/interrupt-fabric.ts";
 import { WallClock } from "../clock.ts";
 import { ControlRegion } from "../control-region.ts";
 import { LpHost } from "../lp-host.ts";
 import { type LpSnapshot, takeSnapshot } from "../lp-snapshot.ts";
+import { createScripts, loadSoftware } from "../scripted-software.ts";
 import type { OpenTracePart, TracePart } from "../trace-target.ts";
 import { ThreadCodePages } from "./code-page-ports.ts";
 import { comlinkEndpoint } from "./comlink-endpoint.ts";
@@ -25,7 +27,11 @@ class LpService implements LpControl {
   readonly #runner: LpRunner;
   readonly #trace: TracePart | undefined;
 
-  constructor(data: LpWorkerData, openTrace: OpenTracePart) {
+  constructor(
+    data: LpWorkerData,
+    openTrace: OpenTracePart,
+    software: ScriptedSoftware | undefined,
+  ) {
     this.#data = data;
     const { blueprint, index, start, traceFile } = data;
     const { memory, layout, apicIds } = blueprint;
@@ -40,11 +46,14 @@ class LpService implements LpControl {
       whenFull: () => {
         if (control.isStopping) throw machineGone;
         this.#host.takeMail();
+        codePages.answerClaims();
         Atomics.wait(control.words, control.pendingWord(index), 0, fullMailboxMs);
       },
     });
     const trace = this.#trace?.sink(index, clock);
-    this.#host = new LpHost({ blueprint, index, bus: this.#bus, fabric, clock, codePages, trace });
+    const scripts = software && createScripts(software, blueprint, () => clock.now());
+    const parts = { bus: this.#bus, fabric, clock, codePages, trace, scripts };
+    this.#host = new LpHost({ blueprint, index, ...parts });
     this.#bus.whileWaiting = () => this.#host.takeMail();
     codePages.tlb = this.#host.lp.core.tlb;
     this.#runner = new LpRunner({ control, clock, lp: this.#host, index }, (cycles) =>
@@ -73,7 +82,10 @@ class LpService implements LpControl {
 }
 
 /** The whole of an LP's worker. */
-export function startLpService(openTrace: OpenTracePart): void {
+export async function startLpService(openTrace: OpenTracePart): Promise<void> {
   const port = present(parentPort, "an LP service runs in a worker");
-  expose(new LpService(workerData as LpWorkerData, openTrace), comlinkEndpoint(port));
+  const data = workerData as LpWorkerData;
+  const source = data.blueprint.softwareSource;
+  const software = source && (await loadSoftware(source));
+  expose(new LpService(data, openTrace, software), comlinkEndpoint(port));
 }

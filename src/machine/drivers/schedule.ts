@@ -1,3 +1,4 @@
+import { Heap } from "../../base/heap.ts";
 import type { Prng } from "../../base/prng.ts";
 import { platformSource } from "../trace-target.ts";
 import type { LpActor, LpStop, PlatformActor } from "./actors.ts";
@@ -10,16 +11,41 @@ export interface ScheduleOptions {
   readonly aloneTurnMax: number;
   /** How far the time of an LP may be ahead of the slowest one when it is chosen, in cycles. */
   readonly lead: number;
+  /**
+   * A turn ends, also in time charged, when the next of the others could act: everything happens in the order of its time but for
+   * the length of one operation.
+   */
+  readonly isStrict: boolean;
 }
 
-export const defaultSchedule: ScheduleOptions = { turnMax: 2000, aloneTurnMax: 50_000, lead: 4000 };
+export const defaultSchedule: ScheduleOptions = {
+  turnMax: 2000,
+  aloneTurnMax: 50_000,
+  lead: 4000,
+  isStrict: false,
+};
+/** For machines of scripts, whose time is measured. */
+export const strictSchedule: ScheduleOptions = {
+  turnMax: 5000,
+  aloneTurnMax: 50_000,
+  lead: 0,
+  isStrict: true,
+};
+
+const never = Number.POSITIVE_INFINITY;
+
+/** Ready: can run now. Busy: at work until `wakeAt`. Idle: rests until `wakeAt` or a message. */
+const TurnState = { Ready: 0, Busy: 1, Idle: 2 } as const;
+type TurnState = (typeof TurnState)[keyof typeof TurnState];
 
 /** One LP's place in virtual time. */
 interface Turn {
   readonly index: number;
   readonly actor: LpActor;
   time: number;
-  idle: boolean;
+  state: TurnState;
+  /** When an LP that is not ready goes on by itself. */
+  wakeAt: number;
   /** Cycles spent idle. */
   halted: number;
 }
@@ -37,14 +63,21 @@ const dead = { type: "dead" } as const;
 
 /**
  * The order of everything in a deterministic machine. At each step one of the LPs that are not too far ahead is chosen by
- * chance and runs a number of instructions chosen by chance, never past the next moment of a device or of an idle LP.
+ * chance and runs a number of instructions chosen by chance, never past the next moment of a device or of a waiting LP.
  */
 export class Schedule {
   readonly #turns: readonly Turn[];
+  /** Those that can run, in no order. */
+  readonly #ready: Turn[];
+  /** The others, by `wakeAt`. */
+  readonly #waiting = new Heap<Turn>((turn) => turn.wakeAt);
+  /** LPs that have been sent something, since the last step. */
+  #called: number[] = [];
   readonly #platform: PlatformActor;
   readonly #clock: VirtualClock;
   readonly #prng: Prng;
   readonly #options: ScheduleOptions;
+  #busy = 0;
   /** Who acts, or did last: an LP's index, or the devices. */
   acting: number = platformSource;
 
@@ -55,7 +88,15 @@ export class Schedule {
     prng: Prng,
     options: ScheduleOptions = defaultSchedule,
   ) {
-    this.#turns = actors.map((actor, index) => ({ index, actor, time: 0, idle: false, halted: 0 }));
+    this.#turns = actors.map((actor, index) => ({
+      index,
+      actor,
+      time: 0,
+      state: TurnState.Ready,
+      wakeAt: never,
+      halted: 0,
+    }));
+    this.#ready = [...this.#turns];
     this.#platform = platform;
     this.#clock = clock;
     this.#prng = prng;
@@ -67,76 +108,99 @@ export class Schedule {
     return this.#turns[lp]?.halted ?? 0;
   }
 
+  /** An LP has been sent something: if it waits, it goes on now. To be called for every message. */
+  call(lp: number): void {
+    this.#called.push(lp);
+  }
+
   step(): StepResult {
-    this.#wakeCalled();
-    const ready = this.#turns.filter((turn) => !turn.idle);
-    if (ready.length === 0 && this.#turns.every((turn) => turn.actor.isDeaf)) return dead;
-    const front = ready.reduce(
-      (least, turn) => Math.min(least, turn.time),
-      Number.POSITIVE_INFINITY,
-    );
-    const moment = this.#nextMoment();
+    if (this.#called.length > 0) this.#wakeCalled();
+    const ready = this.#ready;
+    if (ready.length === 0 && this.#busy === 0 && this.#turns.every((turn) => turn.actor.isDeaf)) {
+      return dead;
+    }
+    const moment = Math.min(this.#platform.nextDeadline() ?? never, this.#waiting.least);
+    let front = never;
+    let next = never;
+    for (const { time } of ready) {
+      if (time < front) {
+        next = front;
+        front = time;
+      } else if (time < next) next = time;
+    }
     if (moment <= front) {
-      if (moment === Number.POSITIVE_INFINITY) return dead;
+      if (moment === never) return dead;
       this.#passMoment(moment);
       return passed;
     }
-    const near = ready.filter(
-      (turn) => turn.time <= front + this.#options.lead && turn.time < moment,
-    );
+    const limit = front + this.#options.lead;
+    const near = ready.filter(({ time }) => time <= limit && time < moment);
     const turn = near[this.#prng.below(near.length)];
-    return turn === undefined ? dead : this.#take(turn, moment, ready.length === 1);
+    if (turn === undefined) return dead;
+    const end = this.#options.isStrict ? Math.min(moment, Math.max(next, front + 1)) : moment;
+    return this.#take(turn, end, ready.length === 1);
   }
 
-  #take(turn: Turn, moment: number, alone: boolean): StepResult {
+  #take(turn: Turn, end: number, alone: boolean): StepResult {
     const { actor, index } = turn;
     const limit = alone ? this.#options.aloneTurnMax : this.#options.turnMax;
-    const deadline = Math.min(moment, actor.wakeDeadline() ?? Number.POSITIVE_INFINITY);
+    const deadline = Math.min(end, actor.wakeDeadline() ?? never);
     const budget = Math.max(1, Math.min(1 + this.#prng.below(limit), deadline - turn.time));
     const before = turn.time;
     this.acting = index;
-    this.#clock.enter(actor, before);
+    this.#clock.enter(actor, before, this.#options.isStrict ? end : never);
     const stop = actor.run(budget);
     turn.time = this.#clock.leave();
-    turn.idle = stop === "idle";
+    if (stop === "idle" || stop === "busy") this.#rest(turn, stop === "busy");
     // Events can take a turn without an instruction; time must not stand still, or two LPs could keep each other busy for ever.
     if (turn.time === before && stop === "budget") turn.time += 1;
     return { type: "turn", lp: index, stop, cycles: turn.time - before };
   }
 
-  /** An idle LP that has been sent something goes on at the time of the sending. */
+  #rest(turn: Turn, busy: boolean): void {
+    turn.state = busy ? TurnState.Busy : TurnState.Idle;
+    if (busy) this.#busy += 1;
+    turn.wakeAt = turn.actor.wakeDeadline() ?? never;
+    this.#ready.splice(this.#ready.indexOf(turn), 1);
+    this.#waiting.add(turn);
+    // What came during its last instructions is not to be slept over.
+    if (turn.actor.isCalled) this.#called.push(turn.index);
+  }
+
+  /** An LP that waits and has been sent something goes on at the time of the sending. */
   #wakeCalled(): void {
-    for (const turn of this.#turns) {
-      if (turn.idle && turn.actor.isCalled) this.#wake(turn, this.#clock.now());
+    const called = this.#called;
+    this.#called = [];
+    for (const lp of called) {
+      const turn = this.#turns[lp];
+      if (turn === undefined || turn.state === TurnState.Ready || !turn.actor.isCalled) continue;
+      this.#waiting.remove(turn);
+      this.#wake(turn, this.#clock.now());
     }
   }
 
   #wake(turn: Turn, time: number): void {
     const from = turn.time;
     turn.time = Math.max(from, time);
-    turn.halted += turn.time - from;
-    turn.idle = false;
-  }
-
-  /** When the next device or idle LP has something to do, infinity for never. */
-  #nextMoment(): number {
-    let moment = this.#platform.nextDeadline() ?? Number.POSITIVE_INFINITY;
-    for (const turn of this.#turns) {
-      if (turn.idle)
-        moment = Math.min(moment, turn.actor.wakeDeadline() ?? Number.POSITIVE_INFINITY);
+    const cycles = turn.time - from;
+    if (turn.state === TurnState.Idle) {
+      turn.halted += cycles;
+    } else {
+      this.#busy -= 1;
+      turn.actor.worked?.(cycles);
     }
-    return moment;
+    turn.state = TurnState.Ready;
+    turn.wakeAt = never;
+    this.#ready.push(turn);
   }
 
   #passMoment(moment: number): void {
     this.acting = platformSource;
     this.#clock.moveTo(moment);
-    if ((this.#platform.nextDeadline() ?? Number.POSITIVE_INFINITY) <= moment) {
-      this.#platform.advance();
-    }
-    for (const turn of this.#turns) {
-      if (turn.idle && (turn.actor.wakeDeadline() ?? Number.POSITIVE_INFINITY) <= moment)
-        this.#wake(turn, moment);
+    if ((this.#platform.nextDeadline() ?? never) <= moment) this.#platform.advance();
+    while (this.#waiting.least <= moment) {
+      const turn = this.#waiting.take();
+      if (turn !== undefined) this.#wake(turn, moment);
     }
   }
 }

@@ -1,22 +1,8 @@
 import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../cpu/ports.ts";
 import { clockFrequencyHz } from "../clock.ts";
+import { type CycleCosts, defaultCycleCosts } from "../cycle-costs.ts";
 import type { LpActor } from "./actors.ts";
-
-/** Virtual time, in cycles of the TSC. An estimate of a processor of about 1 GHz, good for orders, not for predictions. */
-const cycleCosts = {
-  instruction: 1,
-  /** A port or memory-mapped access that goes to a device. */
-  deviceAccess: 400,
-  vmEntry: 500,
-  vmExit: 700,
-  /** Delivery of an exception or interrupt through the IDT. */
-  eventDelivery: 100,
-  /** WBINVD and its like. */
-  cacheFlush: 100_000,
-  /** An INIT, SIPI, NMI or fixed interrupt put on the bus. */
-  interruptSent: 300,
-} as const;
 
 /**
  * The clock of a deterministic machine. Each LP has its own time, which grows with what it does; the clock shows the time of
@@ -25,11 +11,17 @@ const cycleCosts = {
  */
 export class VirtualClock implements Clock {
   readonly frequencyHz = clockFrequencyHz;
+  readonly #costs: CycleCosts;
   #start = 0;
   #retiredAtStart = 0;
   #charged = 0;
   #actor: LpActor | undefined;
+  #end = Number.POSITIVE_INFINITY;
   #latest = 0;
+
+  constructor(costs: CycleCosts = defaultCycleCosts) {
+    this.#costs = costs;
+  }
 
   now(): number {
     const time = this.#actorTime();
@@ -37,9 +29,13 @@ export class VirtualClock implements Clock {
     return this.#latest;
   }
 
-  /** From here on the clock runs with what `actor` does, from its own time. */
-  enter(actor: LpActor, time: number): void {
+  /**
+   * From here on the clock runs with what `actor` does, from its own time.
+   * @param end when what it is charged for takes it here, its turn is over
+   */
+  enter(actor: LpActor, time: number, end = Number.POSITIVE_INFINITY): void {
     this.#actor = actor;
+    this.#end = end;
     this.#start = time;
     this.#retiredAtStart = actor.retired;
     this.#charged = 0;
@@ -62,13 +58,17 @@ export class VirtualClock implements Clock {
   }
 
   /** Adds the cost of what the actor is doing. */
-  charge(operation: keyof typeof cycleCosts, times = 1): void {
-    this.#charged += cycleCosts[operation] * times;
+  charge(operation: keyof CycleCosts, times = 1): void {
+    this.#charged += this.#costs[operation] * times;
+    if (this.#end !== Number.POSITIVE_INFINITY && this.#actorTime() >= this.#end) {
+      this.#actor?.endTurn?.();
+      this.#end = Number.POSITIVE_INFINITY;
+    }
   }
 
   #actorTime(): number {
     const actor = this.#actor;
     const retired = actor === undefined ? 0 : actor.retired - this.#retiredAtStart;
-    return this.#start + retired * cycleCosts.instruction + this.#charged;
+    return this.#start + retired * this.#costs.instruction + this.#charged;
   }
 }

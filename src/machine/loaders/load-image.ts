@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { bootArea, writeBootDescriptors, writeIdentityMap } from "../boot-area.ts";
 import type { BootState } from "../boot-state.ts";
-import type { MachineConfiguration, ModuleFile } from "../configuration.ts";
+import type { InputFile, MachineConfiguration, ModuleFile } from "../configuration.ts";
 import { highRamStart, memoryMap } from "../memory-map.ts";
 import { hexadecimal } from "../quantities.ts";
 import { UserError } from "../user-error.ts";
@@ -16,6 +16,9 @@ import {
 } from "./multiboot-information.ts";
 import { Placement } from "./placement.ts";
 
+/** A configuration that has an image to load. */
+export type ImageConfiguration = MachineConfiguration & { readonly image: InputFile };
+
 const moduleAlignment = 4096;
 const loaderName = "vmxon";
 
@@ -24,7 +27,7 @@ const loaderName = "vmxon";
  * @param ram the machine's RAM, all zero
  * @throws {UserError} one line for whatever is wrong with a file or a place
  */
-export function loadImage(configuration: MachineConfiguration, ram: Uint8Array): BootState {
+export function loadImage(configuration: ImageConfiguration, ram: Uint8Array): BootState {
   const image = parseImage(configuration);
   const placement = new Placement(ram);
   placement.claim("the boot area", bootArea.start, bootArea.end - bootArea.start);
@@ -60,7 +63,7 @@ export function loadImage(configuration: MachineConfiguration, ram: Uint8Array):
   };
 }
 
-function parseImage({ image, flat }: MachineConfiguration): ParsedImage {
+function parseImage({ image, flat }: ImageConfiguration): ParsedImage {
   if (flat !== undefined) {
     return parseFlatImage(image, flat);
   }

@@ -1,0 +1,628 @@
+import { present } from "../../base/assert.ts";
+import type { ExecutionCore } from "../../execution/core.ts";
+import { AccessKind, type CoreHost, Outcome, RunExit } from "../../execution/core-host.ts";
+import { readStatusFlags } from "../../execution/flags.ts";
+import { recordOffset } from "../../execution/instruction-record.ts";
+import { lpOffset } from "../../execution/lp-window.ts";
+import { type Tlb, TlbAccess } from "../../execution/tlb.ts";
+import {
+  type CpuidRegisters,
+  type GeneralRegisters,
+  type NoteDetail,
+  type Operation,
+  OperationKind,
+  operationBytes,
+  VmxResult,
+} from "../../isa/operations.ts";
+import type { CorePort } from "../core-port.ts";
+import type { Clock, CostlyOperation, TraceSink } from "../ports.ts";
+import { flagBit } from "../register-bits.ts";
+import { Gpr, OperationRecords } from "./operation-records.ts";
+import {
+  argumentAt,
+  isScriptAddress,
+  offsetMask,
+  placeAt,
+  programAt,
+  ScriptPlace,
+  streamAt,
+} from "./script-address.ts";
+import { ScriptError, type ScriptStreams, type Stream } from "./script-streams.ts";
+
+export interface ScriptedCoreOptions {
+  readonly memory: WebAssembly.Memory;
+  readonly windowBase: number;
+  /** LP index. */
+  readonly index: number;
+  readonly host: CoreHost;
+  readonly clock: Clock;
+  readonly streams: ScriptStreams;
+  readonly trace: TraceSink | undefined;
+  /** Makes the core for machine code, given the host it is to call. */
+  readonly createMachineCode: (host: CoreHost) => ExecutionCore;
+}
+
+/** Where a linear operand of a VMX instruction is put: below the stack pointer, where scripts keep nothing. */
+const operandBelowStack = 64n;
+const registerCount = 16;
+/** Vectors that push an error code. */
+const withErrorCode = new Set([8, 10, 11, 12, 13, 14, 17, 21, 29, 30]);
+const allOnes = 0xffff_ffff_ffff_ffffn;
+
+/** What an operation costs beside the one cycle of an instruction, where something does. */
+const costs: Partial<Record<OperationKind, CostlyOperation>> = {
+  [OperationKind.CompareExchange]: "lockedAccess",
+  [OperationKind.Exchange]: "lockedAccess",
+  [OperationKind.ExchangeAdd]: "lockedAccess",
+  [OperationKind.LockedOr]: "lockedAccess",
+  [OperationKind.LockedAnd]: "lockedAccess",
+  [OperationKind.BitTestAndSet]: "lockedAccess",
+  [OperationKind.BitTestAndReset]: "lockedAccess",
+  [OperationKind.CompareExchange16]: "lockedAccess",
+  [OperationKind.Cpuid]: "cpuid",
+  [OperationKind.ReadMsr]: "rdmsr",
+  [OperationKind.WriteMsr]: "wrmsr",
+  [OperationKind.Pause]: "pause",
+  [OperationKind.VmClear]: "vmclear",
+  [OperationKind.VmPtrLoad]: "vmptrld",
+  [OperationKind.VmRead]: "vmread",
+  [OperationKind.VmWrite]: "vmwrite",
+  [OperationKind.InvalidateEpt]: "invept",
+  [OperationKind.InvalidateVpid]: "invvpid",
+};
+const costByKind: (CostlyOperation | undefined)[] = Object.values(OperationKind).map(
+  (kind) => costs[kind],
+);
+
+/**
+ * The instruction source of an LP whose software is scripted: executes operations where RIP is in the scripts' part of the
+ * address space, and machine code everywhere else. Operations of system instructions go to the very handlers that machine code
+ * goes to; loads, stores and locked operations go through the same TLB and slow paths.
+ */
+export class ScriptedCore implements CorePort {
+  readonly tlb: Tlb;
+  readonly #code: ExecutionCore;
+  readonly #host: CoreHost;
+  readonly #base: number;
+  readonly #index: number;
+  readonly #clock: Clock;
+  readonly #streams: ScriptStreams;
+  readonly #trace: TraceSink | undefined;
+  readonly #records: OperationRecords;
+  readonly #u8: Uint8Array;
+  readonly #u16: Uint16Array;
+  readonly #u32: Uint32Array;
+  readonly #i32: Int32Array;
+  readonly #u64: BigUint64Array;
+  readonly #i64: BigInt64Array;
+  readonly #rip: number;
+  readonly #pending: number;
+  readonly #registers: BigUint64Array;
+  #retired = 0;
+  #computing: Stream | undefined;
+  /** Clock value at which the work under way (`compute`) is done. */
+  busyUntil: number | undefined = undefined;
+
+  constructor(options: ScriptedCoreOptions) {
+    const { memory, windowBase, host } = options;
+    this.#host = host;
+    this.#base = windowBase;
+    this.#index = options.index;
+    this.#clock = options.clock;
+    this.#streams = options.streams;
+    this.#trace = options.trace;
+    this.#u8 = new Uint8Array(memory.buffer);
+    this.#u16 = new Uint16Array(memory.buffer);
+    this.#u32 = new Uint32Array(memory.buffer);
+    this.#i32 = new Int32Array(memory.buffer);
+    this.#u64 = new BigUint64Array(memory.buffer);
+    this.#i64 = new BigInt64Array(memory.buffer);
+    this.#rip = (windowBase + lpOffset.rip) >>> 2;
+    this.#pending = (windowBase + lpOffset.pending) >>> 2;
+    const gpr = (windowBase + lpOffset.gpr) >>> 3;
+    this.#registers = this.#u64.subarray(gpr, gpr + registerCount);
+    this.#code = options.createMachineCode({
+      access: (size, kind) => host.access(size, kind),
+      commit: () => host.commit(),
+      store: (size) => host.store(size),
+      raise: (exception) => host.raise(exception),
+      // A VM exit or an interrupt may lead from machine code to a script.
+      system: (record) => {
+        const outcome = host.system(record);
+        return outcome === Outcome.Jump && this.#isInScript ? Outcome.JumpAndLeave : outcome;
+      },
+      fetch: () => {
+        if (this.#isInScript) throw scriptReached;
+        return host.fetch();
+      },
+    });
+    this.tlb = this.#code.tlb;
+    this.#records = new OperationRecords(memory, windowBase);
+  }
+
+  get cache(): ExecutionCore["cache"] {
+    return this.#code.cache;
+  }
+  get retired(): number {
+    return this.#retired + this.#code.retired;
+  }
+  trapped(): void {
+    this.#code.trapped();
+  }
+  codeContextChanged(): void {
+    this.#code.codeContextChanged();
+  }
+  codeWritten(physical: number, size: number): void {
+    this.#code.codeWritten(physical, size);
+  }
+  dropWritePermission(): void {
+    this.#code.dropWritePermission();
+  }
+
+  /** The LP gets to run again, or an event is about to be looked at: work under way is put down as far as it has got. */
+  putDownWork(): void {
+    const stream = this.#computing;
+    if (stream === undefined) return;
+    stream.cyclesLeft = Math.max(0, (this.busyUntil ?? 0) - this.#clock.now());
+    this.#computing = undefined;
+    this.busyUntil = undefined;
+  }
+
+  run(budget: number): RunExit {
+    let left = budget;
+    while (left > 0) {
+      if ((this.#i32[this.#pending] ?? 0) !== 0) return RunExit.Pending;
+      const before = this.retired;
+      const exit = this.#isInScript ? this.#operation() : this.#machineCode(left);
+      if (exit !== undefined) return exit;
+      left -= Math.max(1, this.retired - before);
+    }
+    return RunExit.Budget;
+  }
+
+  get #isInScript(): boolean {
+    return isScriptAddress(this.#u32[this.#rip + 1] ?? 0);
+  }
+
+  /** @returns undefined to go on */
+  #machineCode(budget: number): RunExit | undefined {
+    try {
+      const exit = this.#code.run(budget);
+      return this.#isInScript && exit !== RunExit.Pending ? undefined : exit;
+    } catch (trap) {
+      if (trap !== scriptReached) throw trap;
+      this.#code.trapped();
+      return undefined;
+    }
+  }
+
+  /** Executes the operation at RIP. @returns undefined to go on */
+  #operation(): RunExit | undefined {
+    const stream = this.#streamAtRip();
+    stream.takeNext();
+    const { operation } = stream;
+    if (operation.kind === OperationKind.Compute) return this.#compute(stream, operation);
+    if (operation.kind === OperationKind.Note) {
+      const { kind, ...detail } = operation.extra as NoteDetail;
+      this.#trace?.(String(kind), { lp: this.#index, ...detail });
+      // It takes no time and no place: the next operation lies where it lay.
+      stream.complete(0n);
+      return undefined;
+    }
+    if (stream.isOver && stream.interrupted !== undefined) return this.#return(stream);
+    const cost = costByKind[operation.kind];
+    if (cost !== undefined) this.#clock.charge?.(cost);
+    const record = this.#records.of(operation.kind);
+    if (record !== 0) return this.#system(stream, operation, record);
+    const special = this.#specialRecord(operation);
+    if (special !== undefined) return this.#system(stream, operation, special);
+    const result = this.#access(operation);
+    this.#retired += 1;
+    this.#complete(stream, result);
+    return undefined;
+  }
+
+  // ——— where RIP is
+
+  /** The stream at RIP, its operation being the one there. */
+  #streamAtRip(): Stream {
+    const high = this.#u32[this.#rip + 1] ?? 0;
+    const low = this.#u32[this.#rip] ?? 0;
+    switch (placeAt(high, low)) {
+      case ScriptPlace.Entry:
+        return this.#enter(
+          this.#streams.begin(this.#index, programAt(low), argumentAt(low), undefined),
+        );
+      case ScriptPlace.Gate:
+        return this.#enter(this.#beginHandler(programAt(low), argumentAt(low)));
+      case ScriptPlace.Exit:
+        return this.#afterExit(this.#streams.stream(streamAt(high, low)));
+      default: {
+        const stream = this.#streams.stream(streamAt(high, low));
+        if (low !== stream.low) this.#resume(stream, low);
+        return stream;
+      }
+    }
+  }
+  #enter(stream: Stream): Stream {
+    this.#u32[this.#rip] = stream.low;
+    this.#u32[this.#rip + 1] = stream.high;
+    return stream;
+  }
+  #beginHandler(program: number, vector: number): Stream {
+    const registers = this.#registers.slice();
+    const frame = this.#registers[Gpr.rsp] ?? 0n;
+    const errorCodeBytes = withErrorCode.has(vector) ? 8 : 0;
+    return this.#streams.begin(this.#index, program, vector, { registers, frame, errorCodeBytes });
+  }
+
+  /** RIP is behind the operation: it has been emulated, its result is in the registers. */
+  #resume(stream: Stream, low: number): void {
+    if (low !== nextLow(stream.low)) {
+      throw new ScriptError(
+        `LP ${this.#index} arrived in program ${stream.program} at an address that is neither its operation nor the next one`,
+      );
+    }
+    stream.low = low;
+    stream.complete(this.#resultOf(stream.operation));
+  }
+
+  /** At the exit point: the VM entry that the stream waits for has ended in a VM exit. */
+  #afterExit(stream: Stream): Stream {
+    const { kind, extra } = stream.operation;
+    if (kind !== OperationKind.VmLaunch && kind !== OperationKind.VmResume) {
+      throw new ScriptError(
+        `LP ${this.#index} left its guest for program ${stream.program}, which has not entered one; HOST_RIP is another script's`,
+      );
+    }
+    if (extra !== undefined) (extra as GeneralRegisters).set(this.#registers);
+    this.#complete(stream, VmxResult.Success);
+    return stream;
+  }
+
+  #complete(stream: Stream, result: bigint): void {
+    stream.low = nextLow(stream.low);
+    this.#u32[this.#rip] = stream.low;
+    this.#u32[this.#rip + 1] = stream.high;
+    stream.complete(result);
+  }
+
+  // ——— work
+
+  /** The work is done when its time has passed; until then the LP has nothing else to do, and events may come. */
+  #compute(stream: Stream, { address }: Operation): RunExit | undefined {
+    let left = stream.cyclesLeft;
+    if (left === undefined) {
+      // The first of its instructions: it ends the shadow of STI as any other does.
+      this.#retired += 1;
+      left = Number(address) - 1;
+      stream.cyclesLeft = left;
+      if (left > 0) return undefined;
+    }
+    if (left <= 0) {
+      this.#complete(stream, 0n);
+      return undefined;
+    }
+    this.#computing = stream;
+    this.busyUntil = this.#clock.now() + left;
+    return RunExit.Left;
+  }
+
+  // ——— system instructions
+
+  #system(stream: Stream, operation: Operation, record: number): RunExit | undefined {
+    this.#place(record, stream);
+    this.#loadOperands(operation);
+    const outcome = this.#host.system(record);
+    this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
+    if (outcome === Outcome.Next || outcome === Outcome.NextAndLeave) {
+      this.#retired += 1;
+      this.#complete(stream, this.#resultOf(operation));
+    }
+    const leaves = outcome === Outcome.NextAndLeave || outcome === Outcome.JumpAndLeave;
+    return leaves ? RunExit.Left : undefined;
+  }
+
+  #place(record: number, stream: Stream): void {
+    this.#u32[(record + recordOffset.next) >>> 2] = nextLow(stream.low);
+    this.#u32[(record + recordOffset.next + 4) >>> 2] = stream.high;
+    this.#u32[(this.#base + lpOffset.current) >>> 2] = record;
+  }
+
+  #loadOperands({ kind, address, value, expected, extra }: Operation): void {
+    const registers = this.#registers;
+    switch (kind) {
+      case OperationKind.VmRead:
+        registers[Gpr.rcx] = address;
+        return;
+      case OperationKind.VmWrite:
+        registers[Gpr.rcx] = address;
+        registers[Gpr.rax] = value;
+        return;
+      case OperationKind.VmLaunch:
+      case OperationKind.VmResume:
+        if (extra !== undefined) registers.set(extra as GeneralRegisters);
+        return;
+      case OperationKind.Cpuid:
+      case OperationKind.VmFunc:
+        registers[Gpr.rax] = address;
+        registers[Gpr.rcx] = value;
+        return;
+      case OperationKind.ReadMsr:
+        registers[Gpr.rcx] = address;
+        return;
+      case OperationKind.WriteMsr:
+        registers[Gpr.rcx] = address;
+        registers[Gpr.rax] = value & 0xffff_ffffn;
+        registers[Gpr.rdx] = value >> 32n;
+        return;
+      case OperationKind.VmCall:
+        registers[Gpr.rax] = address;
+        registers[Gpr.rbx] = value;
+        return;
+      case OperationKind.WriteControl:
+        registers[Gpr.rax] = value;
+        return;
+      case OperationKind.PortIn:
+        registers[Gpr.rdx] = address;
+        return;
+      case OperationKind.PortOut:
+        registers[Gpr.rdx] = address;
+        registers[Gpr.rax] = value;
+        return;
+      case OperationKind.InvalidatePage:
+        registers[Gpr.rdi] = address;
+        return;
+      case OperationKind.VmxOn:
+      case OperationKind.VmClear:
+      case OperationKind.VmPtrLoad:
+        this.#operandInMemory(address, 0n);
+        return;
+      case OperationKind.VmPtrStore:
+        this.#operandInMemory(0n, 0n);
+        return;
+      case OperationKind.InvalidateEpt:
+        registers[Gpr.rcx] = address;
+        this.#operandInMemory(value, 0n);
+        return;
+      case OperationKind.InvalidateVpid:
+        registers[Gpr.rcx] = address;
+        this.#operandInMemory(expected, value);
+        return;
+      case OperationKind.CompareExchange16: {
+        const [low = 0n, high = 0n, newLow = 0n, newHigh = 0n] = extra as readonly bigint[];
+        registers[Gpr.rdi] = address;
+        registers[Gpr.rax] = low;
+        registers[Gpr.rdx] = high;
+        registers[Gpr.rbx] = newLow;
+        registers[Gpr.rcx] = newHigh;
+        return;
+      }
+      default:
+    }
+  }
+  #operandInMemory(first: bigint, second: bigint): void {
+    const at = ((this.#registers[Gpr.rsp] ?? 0n) & ~0xfn) - operandBelowStack;
+    this.#registers[Gpr.rdi] = at;
+    this.#store(at, 8, first);
+    this.#store(at + 8n, 8, second);
+  }
+
+  /** What the registers hold when the operation has been executed, by this LP or by a hypervisor. */
+  #resultOf({ kind, size, extra }: Operation): bigint {
+    const registers = this.#registers;
+    const rax = registers[Gpr.rax] ?? 0n;
+    switch (kind) {
+      case OperationKind.ReadMsr:
+      case OperationKind.ReadTsc:
+        return (rax & 0xffff_ffffn) | ((registers[Gpr.rdx] ?? 0n) << 32n);
+      case OperationKind.Cpuid: {
+        const into = extra as CpuidRegisters | undefined;
+        if (into !== undefined) {
+          into.eax = Number(rax & 0xffff_ffffn);
+          into.ebx = Number((registers[Gpr.rbx] ?? 0n) & 0xffff_ffffn);
+          into.ecx = Number((registers[Gpr.rcx] ?? 0n) & 0xffff_ffffn);
+          into.edx = Number((registers[Gpr.rdx] ?? 0n) & 0xffff_ffffn);
+        }
+        return rax & 0xffff_ffffn;
+      }
+      case OperationKind.PortIn:
+        return BigInt.asUintN(size * 8, rax);
+      case OperationKind.Load:
+      case OperationKind.CompareExchange:
+      case OperationKind.Exchange:
+      case OperationKind.ExchangeAdd:
+        return BigInt.asUintN(size * 8, rax);
+      case OperationKind.ReadControl:
+      case OperationKind.VmCall:
+        return rax;
+      case OperationKind.VmRead:
+        return this.#vmxResult() === VmxResult.Success ? rax : allOnes;
+      case OperationKind.VmPtrStore:
+        return this.#load(registers[Gpr.rdi] ?? 0n, 8);
+      case OperationKind.VmxOn:
+      case OperationKind.VmxOff:
+      case OperationKind.VmClear:
+      case OperationKind.VmPtrLoad:
+      case OperationKind.VmWrite:
+      case OperationKind.VmLaunch:
+      case OperationKind.VmResume:
+      case OperationKind.InvalidateEpt:
+      case OperationKind.InvalidateVpid:
+        return this.#vmxResult();
+      case OperationKind.CompareExchange16:
+        return (this.#flags() & flagBit.ZF) === 0 ? 0n : 1n;
+      default:
+        return 0n;
+    }
+  }
+  #flags(): number {
+    return readStatusFlags(this.#u32, this.#base);
+  }
+  #vmxResult(): bigint {
+    const flags = this.#flags();
+    if ((flags & flagBit.CF) !== 0) return VmxResult.FailInvalid;
+    return (flags & flagBit.ZF) !== 0 ? VmxResult.FailValid : VmxResult.Success;
+  }
+
+  #specialRecord({ kind, address, size }: Operation): number | undefined {
+    const name =
+      kind === OperationKind.ReadControl
+        ? `from cr${address}`
+        : kind === OperationKind.WriteControl
+          ? `to cr${address}`
+          : kind === OperationKind.PortIn
+            ? `in ${size}`
+            : kind === OperationKind.PortOut
+              ? `out ${size}`
+              : undefined;
+    if (name === undefined) return undefined;
+    const record = this.#records.find(name);
+    if (record === undefined) throw new ScriptError(`there is no operation ${name}`);
+    return record;
+  }
+
+  /** The program entered through a gate has returned: IRET to where it came from, with the registers as they were. */
+  #return(stream: Stream): RunExit | undefined {
+    this.#registers.set(present(stream.interrupted, "no registers to restore"));
+    this.#registers[Gpr.rsp] = stream.frame + BigInt(stream.errorCodeBytes);
+    this.#place(this.#records.iret, stream);
+    const outcome = this.#host.system(this.#records.iret);
+    this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
+    this.#retired += 1;
+    this.#streams.end(stream);
+    return outcome === Outcome.JumpAndLeave ? RunExit.Left : undefined;
+  }
+
+  // ——— memory
+
+  #access({ kind, address, size, value, expected }: Operation): bigint {
+    switch (kind) {
+      case OperationKind.Load:
+        return this.#load(address, size);
+      case OperationKind.Store:
+        this.#store(address, size, value);
+        return 0n;
+      case OperationKind.Fence:
+        Atomics.load(this.#i32, this.#pending);
+        return 0n;
+      case OperationKind.BitTestAndSet:
+      case OperationKind.BitTestAndReset: {
+        const at = address + ((value >> 6n) << 3n);
+        const bit = 1n << (value & 63n);
+        const sets = kind === OperationKind.BitTestAndSet;
+        const old = this.#locked(at, 8, (was) => (sets ? was | bit : was & ~bit));
+        return (old & bit) === 0n ? 0n : 1n;
+      }
+      case OperationKind.CompareExchange:
+        return this.#locked(address, size, (was) => (was === expected ? value : was));
+      case OperationKind.Exchange:
+        return this.#locked(address, size, () => value);
+      case OperationKind.ExchangeAdd:
+        return this.#locked(address, size, (was) => was + value);
+      case OperationKind.LockedOr:
+        return this.#locked(address, size, (was) => was | value);
+      case OperationKind.LockedAnd:
+        return this.#locked(address, size, (was) => was & value);
+      default:
+        throw new ScriptError(`operation ${kind} is unknown`);
+    }
+  }
+
+  #load(address: bigint, size: number): bigint {
+    const low = Number(address & 0xffff_ffffn);
+    const high = Number(address >> 32n);
+    let at = this.#look(low, high, size, TlbAccess.Read);
+    if (at < 0) {
+      this.#argument(low, high);
+      at = this.#host.access(size, AccessKind.Read);
+    }
+    return this.#read(at, size);
+  }
+  #store(address: bigint, size: number, value: bigint): void {
+    const low = Number(address & 0xffff_ffffn);
+    const high = Number(address >> 32n);
+    const at = this.#look(low, high, size, TlbAccess.Write);
+    if (at >= 0) {
+      this.#write(at, size, value);
+      return;
+    }
+    this.#argument(low, high);
+    this.#u64[(this.#base + lpOffset.argument1) >>> 3] = value;
+    this.#host.store(size);
+  }
+  /** @param change the new value. @returns the old one */
+  #locked(address: bigint, size: number, change: (was: bigint) => bigint): bigint {
+    const low = Number(address & 0xffff_ffffn);
+    const high = Number(address >> 32n);
+    if ((low & (size - 1)) !== 0) {
+      throw new ScriptError(`locked operation at 0x${address.toString(16)} is not aligned`);
+    }
+    let at = this.#look(low, high, size, TlbAccess.Write);
+    if (at < 0) {
+      this.#argument(low, high);
+      at = this.#host.access(size, AccessKind.ReadWrite);
+    }
+    const bounce = this.#base + lpOffset.bounce;
+    const old = this.#exchange(at, size, change);
+    if (at >= bounce && at < bounce + 64) this.#host.commit();
+    return old;
+  }
+  #exchange(at: number, size: number, change: (was: bigint) => bigint): bigint {
+    if (size === 8) {
+      const index = at >>> 3;
+      for (;;) {
+        const was = Atomics.load(this.#u64, index);
+        const next = BigInt.asUintN(64, change(was));
+        if (Atomics.compareExchange(this.#u64, index, was, next) === was) return was;
+      }
+    }
+    const words = size === 4 ? this.#u32 : size === 2 ? this.#u16 : this.#u8;
+    const index = size === 4 ? at >>> 2 : size === 2 ? at >>> 1 : at;
+    for (;;) {
+      const was = Atomics.load(words, index);
+      const next = Number(BigInt.asUintN(size * 8, change(BigInt(was))));
+      if (Atomics.compareExchange(words, index, was, next) === was) return BigInt(was);
+    }
+  }
+
+  #look(low: number, high: number, size: number, access: TlbAccess): number {
+    if ((low & 0xfff) + size > 4096) return -1;
+    const context = this.#u32[(this.#base + lpOffset.tlbContext) >>> 2] ?? 0;
+    return this.tlb.lookup(low | 0, high | 0, context, access);
+  }
+  #argument(low: number, high: number): void {
+    const argument = (this.#base + lpOffset.argument0) >>> 2;
+    this.#u32[argument] = low;
+    this.#u32[argument + 1] = high;
+  }
+  #read(at: number, size: number): bigint {
+    if ((at & (size - 1)) !== 0) {
+      let value = 0n;
+      for (let n = size - 1; n >= 0; n--) value = (value << 8n) | BigInt(this.#u8[at + n] ?? 0);
+      return value;
+    }
+    if (size === 8) return this.#u64[at >>> 3] ?? 0n;
+    if (size === 4) return BigInt(this.#u32[at >>> 2] ?? 0);
+    return BigInt((size === 2 ? this.#u16[at >>> 1] : this.#u8[at]) ?? 0);
+  }
+  #write(at: number, size: number, value: bigint): void {
+    if ((at & (size - 1)) !== 0) {
+      for (let n = 0; n < size; n++) this.#u8[at + n] = Number((value >> BigInt(8 * n)) & 0xffn);
+    } else if (size === 8) {
+      this.#i64[at >>> 3] = value;
+    } else if (size === 4) {
+      this.#u32[at >>> 2] = Number(value & 0xffff_ffffn);
+    } else if (size === 2) {
+      this.#u16[at >>> 1] = Number(value & 0xffffn);
+    } else {
+      this.#u8[at] = Number(value & 0xffn);
+    }
+  }
+}
+
+/** Unwinds machine code that has come to a script. */
+const scriptReached: unique symbol = Symbol("script reached");
+
+const nextLow = (low: number): number =>
+  ((low & ~offsetMask) | ((low + operationBytes) & offsetMask)) >>> 0;
