@@ -200,9 +200,10 @@ class DeterministicMachine {
     }
   }
 
-  /** The first end counts. */
+  /** The first end counts. Nothing is executed behind the operation that led to it. */
   #end(ending: Ending): void {
     this.#ending ??= ending;
+    this.#lps[this.#schedule.acting]?.endTurn();
     this.#hasEnded();
   }
 

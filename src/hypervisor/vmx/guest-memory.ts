@@ -1,0 +1,114 @@
+import type { GuestStart } from "./vmcs.ts";
+
+/**
+ * The memory of a virtual machine: one run of physical memory, 2 MiB-aligned, at guest-physical 0; and in its first pages what a
+ * 64-bit guest needs to begin: page tables that map it one to one, descriptor tables, a task-state segment, stacks.
+ *
+ * ```
+ *   0      unused: a null pointer faults nothing, but finds nothing
+ *   1000   page tables (three pages)      4000  GDT       5000  IDT       6000  TSS
+ *   10000  stacks, 4 KiB for each vCPU    50000 free for the guest's program
+ * ```
+ */
+export const guestLayout = {
+  pageTables: 0x1000,
+  gdt: 0x4000,
+  idt: 0x5000,
+  task: 0x6000,
+  stacks: 0x1_0000,
+  stackBytes: 0x1000,
+  free: 0x5_0000,
+} as const;
+
+export const guestVcpusMax = (guestLayout.free - guestLayout.stacks) / guestLayout.stackBytes;
+export const largePageBytes = 2 ** 21;
+
+const selector = { code: 0x08, data: 0x10, task: 0x18 } as const;
+const taskLimit = 0x67;
+const vectors = 256;
+const gateBytes = 16;
+const gdtEntries = 5;
+const present = 1n;
+const writable = 2n;
+const largePage = 0x80n;
+const pageBytes = 4096;
+const entriesPerTable = 512;
+
+/**
+ * Writes those structures.
+ * @param memory the machine's memory, all zero there
+ * @param gate linear address of the handler of a vector; undefined: the vector has none
+ */
+export function writeGuestMemory(
+  memory: Uint8Array,
+  gate: (vector: number) => bigint | undefined,
+): void {
+  const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
+  const { pageTables, gdt, idt, task } = guestLayout;
+  const link = (address: number): bigint => BigInt(address) | present | writable;
+  view.setBigUint64(pageTables, link(pageTables + pageBytes), true);
+  view.setBigUint64(pageTables + pageBytes, link(pageTables + 2 * pageBytes), true);
+  for (let n = 0; n < entriesPerTable; n++) {
+    const entry = (BigInt(n) << 21n) | present | writable | largePage;
+    view.setBigUint64(pageTables + 2 * pageBytes + n * 8, entry, true);
+  }
+  view.setBigUint64(gdt + selector.code, 0x00af_9b00_0000_ffffn, true);
+  view.setBigUint64(gdt + selector.data, 0x00cf_9300_0000_ffffn, true);
+  const taskDescriptor = (BigInt(task) << 16n) | (0x8bn << 40n) | BigInt(taskLimit);
+  view.setBigUint64(gdt + selector.task, taskDescriptor, true);
+  for (let vector = 0; vector < vectors; vector++) {
+    const offset = gate(vector);
+    if (offset === undefined) continue;
+    const interruptGate = 0x8e00n;
+    const low =
+      (offset & 0xffffn) |
+      (BigInt(selector.code) << 16n) |
+      (interruptGate << 32n) |
+      (((offset >> 16n) & 0xffffn) << 48n);
+    view.setBigUint64(idt + vector * gateBytes, low, true);
+    view.setBigUint64(idt + vector * gateBytes + 8, offset >> 32n, true);
+  }
+}
+
+/** Where a vCPU of such a guest begins. @param vcpu its index in the machine, below `guestVcpusMax` */
+export function guestStart(vcpu: number, rip: bigint, rflags: bigint): GuestStart {
+  return {
+    rip,
+    rflags,
+    rsp: BigInt(guestLayout.stacks + (vcpu + 1) * guestLayout.stackBytes),
+    cr3: BigInt(guestLayout.pageTables),
+    gdtBase: BigInt(guestLayout.gdt),
+    gdtLimit: gdtEntries * 8 - 1,
+    idtBase: BigInt(guestLayout.idt),
+    idtLimit: vectors * gateBytes - 1,
+    taskBase: BigInt(guestLayout.task),
+    codeSelector: selector.code,
+    dataSelector: selector.data,
+    taskSelector: selector.task,
+  };
+}
+
+/** Tables of `mapWithEpt`, in bytes. */
+export const eptBytes = 3 * pageBytes;
+const eptAll = 7n;
+const eptWriteBack = 6n << 3n;
+
+/**
+ * Extended page tables for a guest whose memory is one run, in 2 MiB pages.
+ * @param tables physical address of `eptBytes` bytes for them, zero, page-aligned
+ * @param base physical address of the guest's memory
+ * @param bytes of it, a multiple of 2 MiB up to 1 GiB
+ * @returns the EPT pointer for the VMCS
+ */
+export function mapWithEpt(ram: Uint8Array, tables: number, base: number, bytes: number): bigint {
+  const view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
+  view.setBigUint64(tables, BigInt(tables + pageBytes) | eptAll, true);
+  view.setBigUint64(tables + pageBytes, BigInt(tables + 2 * pageBytes) | eptAll, true);
+  for (let n = 0; n < bytes / largePageBytes; n++) {
+    const entry = BigInt(base + n * largePageBytes) | eptAll | eptWriteBack | largePage;
+    view.setBigUint64(tables + 2 * pageBytes + n * 8, entry, true);
+  }
+  const writeBack = 6n;
+  const walkLength4 = 3n << 3n;
+  return BigInt(tables) | writeBack | walkLength4;
+}
