@@ -1,4 +1,4 @@
-import { present } from "../../base/assert.ts";
+import { assert, present } from "../../base/assert.ts";
 import type { SchedulerHost, VcpuHandle } from "./scheduler.ts";
 
 /**
@@ -44,6 +44,12 @@ export class LpBoard {
     this.#running[lp] = undefined;
   }
 
+  /** Its vCPU has blocked: the LP is about to look by itself. */
+  leave(lp: number): void {
+    this.#called[lp] = true;
+    this.#running[lp] = undefined;
+  }
+
   decide(lp: number, vcpu: VcpuHandle | undefined): void {
     this.#running[lp] = vcpu;
   }
@@ -71,11 +77,17 @@ export class LpBoard {
   }
 }
 
-/** The first LP a vCPU may use. */
-export function firstAllowed(vcpu: VcpuHandle): number {
-  const lp = vcpu.affinity.indexOf(true);
-  if (lp < 0) {
-    throw new RangeError(`vCPU ${vcpu.index} of ${vcpu.vm.name} may run nowhere`);
-  }
-  return lp;
+/** Of the LPs a vCPU may use, the one with the least of something; the first of equals. */
+export function leastLp(vcpu: VcpuHandle, load: (lp: number) => number): number {
+  let best = -1;
+  let least = Number.POSITIVE_INFINITY;
+  vcpu.affinity.forEach((allowed, lp) => {
+    const here = allowed ? load(lp) : Number.POSITIVE_INFINITY;
+    if (here < least) {
+      best = lp;
+      least = here;
+    }
+  });
+  assert(best >= 0, `vCPU ${vcpu.index} of ${vcpu.vm.name} may run somewhere`);
+  return best;
 }

@@ -1,4 +1,4 @@
-import { firstAllowed, LpBoard } from "./lp-board.ts";
+import { LpBoard, leastLp } from "./lp-board.ts";
 import type { Decision, Scheduler, SchedulerHost, VcpuHandle } from "./scheduler.ts";
 import { definePolicy } from "./scheduler.ts";
 
@@ -14,6 +14,8 @@ class RoundRobin implements Scheduler {
   readonly #last = new Map<number, number>();
   /** End of the current vCPU's slice, by LP. */
   readonly #sliceEnds: number[];
+  /** vCPUs that began there, by LP. */
+  readonly #added: number[];
   readonly #host: SchedulerHost;
 
   constructor(host: SchedulerHost, slice: number) {
@@ -21,11 +23,14 @@ class RoundRobin implements Scheduler {
     this.#board = new LpBoard(host);
     this.#slice = slice;
     this.#queues = host.topology.lps.map(() => []);
+    this.#added = host.topology.lps.map(() => 0);
     this.#sliceEnds = host.topology.lps.map(() => 0);
   }
 
   add(vcpu: VcpuHandle): void {
-    this.#last.set(vcpu.id, firstAllowed(vcpu));
+    const lp = leastLp(vcpu, (lp) => this.#added[lp] ?? 0);
+    this.#added[lp] = (this.#added[lp] ?? 0) + 1;
+    this.#last.set(vcpu.id, lp);
   }
 
   wake(vcpu: VcpuHandle): void {
@@ -36,7 +41,9 @@ class RoundRobin implements Scheduler {
     }
   }
 
-  block(_vcpu: VcpuHandle): void {}
+  block(vcpu: VcpuHandle): void {
+    this.#board.leave(this.#lastLp(vcpu));
+  }
 
   yielded(vcpu: VcpuHandle): void {
     this.#sliceEnds[this.#lastLp(vcpu)] = 0;

@@ -91,10 +91,11 @@ export interface VmHandle {
   /** Counts from 0. */
   readonly id: number;
   readonly name: string;
-  /** Its share of the machine, relative to the others; 256 is usual. */
+  /** The share that each of its vCPUs has, relative to others; 256 is usual. */
   readonly weight: number;
   /** Most that it may use altogether, in percent of one LP; 0: no such limit. */
   readonly cap: number;
+  /** Complete before the first of them is added. */
   readonly vcpus: readonly VcpuHandle[];
 }
 
