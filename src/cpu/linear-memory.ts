@@ -72,7 +72,8 @@ export class LinearMemory {
       this.#oneRun(physical, size);
       return this.#bounce(size, kind);
     }
-    if (!write || !this.#physical.holdsCode(physical)) {
+    // With permission in the TLB the store is heard of: whoever claims the page for decoding waits for this instruction.
+    if (!write || (!this.#space.slow && !this.#physical.holdsCode(physical))) {
       return physical;
     }
     if (kind === AccessKind.Write) {
@@ -183,6 +184,7 @@ export class LinearMemory {
     const host = this.#writable(lowHalf(linear), highHalf(linear), 8, as);
     if (host >= 0) {
       this.#physical.writeRam64(host, value);
+      this.#announceSlow(host, 8);
     } else {
       this.#scatter(0, 4, lowHalf(value));
       this.#scatter(4, 4, highHalf(value));
@@ -232,9 +234,7 @@ export class LinearMemory {
     const physical = this.translate(linear, true, as);
     if (this.#physical.isPlain(physical)) {
       Atomics.or(this.#state.u8, physical, bits);
-      if (this.#physical.holdsCode(physical)) {
-        this.#physical.announceWrite(physical, 1);
-      }
+      this.#physical.announceWrite(physical, 1);
     }
   }
 
@@ -274,6 +274,7 @@ export class LinearMemory {
     if (host >= 0) {
       this.#physical.writeRam32(host, valueLow);
       this.#physical.writeRam32(host + 4, valueHigh);
+      this.#announceSlow(host, 8);
     } else {
       this.#scatter(0, 4, valueLow);
       this.#scatter(4, 4, valueHigh);
@@ -284,12 +285,21 @@ export class LinearMemory {
     const host = this.#writable(low, high, size, as);
     if (host < 0) {
       this.#scatter(0, size, value);
-    } else if (size === 4) {
+      return;
+    }
+    if (size === 4) {
       this.#physical.writeRam32(host, value);
     } else if (size === 2) {
       this.#physical.writeRam16(host, value);
     } else {
       this.#physical.writeRam8(host, value);
+    }
+    this.#announceSlow(host, size);
+  }
+  /** A store was made without a TLB entry, so that who claims the page for decoding did not wait for it. */
+  #announceSlow(host: number, size: number): void {
+    if (this.#space.slow) {
+      this.#physical.announceWrite(host, size);
     }
   }
 
@@ -368,6 +378,10 @@ export class LinearMemory {
         writable,
         false,
       );
+      // Claimed for decoding in the meantime (see `CodePages`).
+      if (writable && this.#physical.holdsCode(physical)) {
+        this.#tlb.revokeWrite(low);
+      }
     }
     return physical;
   }
@@ -501,9 +515,7 @@ export class LinearMemory {
     } else {
       u8.copyWithin(physical, address, address + size);
     }
-    if (this.#physical.holdsCode(physical)) {
-      this.#physical.announceWrite(physical, size);
-    }
+    this.#physical.announceWrite(physical, size);
   }
 
   /** Little-endian value of bytes `from`..`from + size` of the located runs. */
@@ -534,9 +546,7 @@ export class LinearMemory {
         continue;
       }
       this.#physical.writeRam8(at, byte);
-      if (this.#physical.holdsCode(at)) {
-        this.#physical.announceWrite(at, 1);
-      }
+      this.#physical.announceWrite(at, 1);
     }
   }
   #byteAddress(n: number): number {

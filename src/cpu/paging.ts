@@ -429,9 +429,7 @@ export class PageWalker {
     if (seen !== old) {
       return false;
     }
-    if (this.#physical.holdsCode(host)) {
-      this.#physical.announceWrite(host, 4);
-    }
+    this.#physical.announceWrite(host, 4);
     return true;
   }
 

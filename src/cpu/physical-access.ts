@@ -63,10 +63,11 @@ export class PhysicalAccess {
       ? this.watcher.access(physical % 4096, size, kind)
       : physical;
   }
-  /** The page of a RAM address holds decoded code, so that a store to it must be announced. */
+  /** The page of a RAM address holds decoded code, so that no TLB may let stores to it through. */
   holdsCode(physical: number): boolean {
     return this.#codePages.holdsCode(physical);
   }
+  /** A store to RAM has been made in a way that no TLB entry of this LP allows: whoever has decoded the bytes hears of it. */
   announceWrite(physical: number, size: number): void {
     this.#codeWritten(physical, size);
   }
@@ -155,9 +156,7 @@ export class PhysicalAccess {
   write32(physical: number, value: number): void {
     if (physical < this.#ramBytes) {
       this.writeRam32(physical, value);
-      if (this.holdsCode(physical)) {
-        this.#codeWritten(physical, 4);
-      }
+      this.#codeWritten(physical, 4);
     } else {
       this.#bus.writeMmio(physical, 4, value);
     }

@@ -87,21 +87,35 @@ export class CodeCache {
     if (this.#next + roomForBlock > this.#recordsBase + recordAreaBytes) {
       this.flush();
     }
-    const page = this.#page(physical);
-    const block = this.#decoder.decode(
-      physical,
-      rip,
-      mode,
-      this.#codePages.version(physical),
-      lastOffset,
-      this.#next,
-    );
-    if (!block) {
-      return this.#straddler(physical, rip, mode, lastOffset, secondPage());
+    for (;;) {
+      const page = this.#page(physical);
+      const block = this.#decoder.decode(
+        physical,
+        rip,
+        mode,
+        this.#codePages.version(physical),
+        lastOffset,
+        this.#next,
+      );
+      if (!block) {
+        return this.#straddler(physical, rip, mode, lastOffset, secondPage());
+      }
+      this.#codePages.mark(physical, block.bytes);
+      if (this.#isStill(page, physical, this.#decoder.bytesOf(physical, block.bytes))) {
+        this.#enter(page, block, physical, rip, mode);
+        return block.record;
+      }
+      this.#decoder.forget();
     }
-    this.#codePages.mark(physical, block.bytes);
-    this.#enter(page, block, physical, rip, mode);
-    return block.record;
+  }
+
+  /**
+   * The page has not been freed since it was claimed, and the bytes that have been decoded, and marked since, are there. A
+   * store between decoding and marking told nobody (see `CodePages`).
+   */
+  #isStill(page: CodePage, physical: number, decoded: Uint8Array): boolean {
+    const same = decoded.every((byte, n) => byte === this.#u8[physical + n]);
+    return same && this.#codePages.generation(physical) === page.generation;
   }
 
   /** Drops what was decoded of a page that has been written to. */
@@ -140,7 +154,7 @@ export class CodeCache {
     this.#next = this.#recordsBase;
   }
 
-  /** The page's entry, made or remade for its present generation. No other LP may store to it when this returns. */
+  /** The page's entry, made or remade for its present generation. No LP stores to the page unheard when this returns. */
   #page(physical: number): CodePage {
     const base = pageOf(physical);
     const known = this.#pages.get(base);
@@ -148,12 +162,8 @@ export class CodeCache {
       return known;
     }
     this.drop(base);
-    if (!this.#codePages.holdsCode(base)) {
-      this.#codePages.mark(physical, 1);
-      this.#port.claim(base);
-      this.#decoder.forget();
-    }
-    const page: CodePage = { generation: this.#codePages.generation(base), blocks: [] };
+    const generation = this.#codePages.claim(physical, () => this.#port.claim(base));
+    const page: CodePage = { generation, blocks: [] };
     this.#pages.set(base, page);
     return page;
   }
@@ -189,47 +199,58 @@ export class CodeCache {
     lastOffset: bigint,
     second: number,
   ): number {
-    const firstPage = this.#page(physical);
-    const secondPage = this.#page(second);
-    const known = this.#straddlers.get(rip);
-    if (
-      known &&
-      known.mode === mode &&
-      known.first === physical &&
-      known.second === second &&
-      known.firstGeneration === firstPage.generation &&
-      known.secondGeneration === secondPage.generation
-    ) {
-      return known.record;
+    for (;;) {
+      const firstPage = this.#page(physical);
+      const secondPage = this.#page(second);
+      const known = this.#straddlers.get(rip);
+      if (
+        known &&
+        known.mode === mode &&
+        known.first === physical &&
+        known.second === second &&
+        known.firstGeneration === firstPage.generation &&
+        known.secondGeneration === secondPage.generation
+      ) {
+        return known.record;
+      }
+      const head = pageBytes - (physical % pageBytes);
+      const code = new Uint8Array(15);
+      code.set(this.#u8.subarray(physical, physical + head));
+      code.set(this.#u8.subarray(second, second + 15 - head), head);
+      const block = this.#decoder.decodeOne(
+        code,
+        rip,
+        mode | codeMode.single,
+        lastOffset,
+        this.#next,
+      );
+      this.#codePages.mark(physical, head);
+      this.#codePages.mark(second, 15 - head);
+      if (
+        this.#isStill(firstPage, physical, code.subarray(0, head)) &&
+        this.#isStill(secondPage, second, code.subarray(head))
+      ) {
+        this.#next = block.record + block.records * recordBytes;
+        for (const page of [firstPage, secondPage]) {
+          page.blocks.push({ rip, mode, record: block.record, records: block.records });
+        }
+        this.#remember(rip, {
+          mode,
+          first: physical,
+          second,
+          firstGeneration: firstPage.generation,
+          secondGeneration: secondPage.generation,
+          record: block.record,
+        });
+        return block.record;
+      }
     }
-    const head = pageBytes - (physical % pageBytes);
-    const code = new Uint8Array(15);
-    code.set(this.#u8.subarray(physical, physical + head));
-    code.set(this.#u8.subarray(second, second + 15 - head), head);
-    const block = this.#decoder.decodeOne(
-      code,
-      rip,
-      mode | codeMode.single,
-      lastOffset,
-      this.#next,
-    );
-    this.#next = block.record + block.records * recordBytes;
-    this.#codePages.mark(physical, head);
-    this.#codePages.mark(second, 15 - head);
-    for (const page of [firstPage, secondPage]) {
-      page.blocks.push({ rip, mode, record: block.record, records: block.records });
-    }
+  }
+
+  #remember(rip: bigint, straddler: Straddler): void {
     if (this.#straddlers.size >= straddlersMax) {
       this.#straddlers.clear();
     }
-    this.#straddlers.set(rip, {
-      mode,
-      first: physical,
-      second,
-      firstGeneration: firstPage.generation,
-      secondGeneration: secondPage.generation,
-      record: block.record,
-    });
-    return block.record;
+    this.#straddlers.set(rip, straddler);
   }
 }

@@ -52,7 +52,13 @@ export class ExecutionCore {
     this.tlb = new Tlb(memory, windowBase);
     this.#pages = new CodePages(memory, layout);
     this.#port = codePages;
-    this.cache = new CodeCache(memory, windowBase, this.#pages, codePages);
+    this.cache = new CodeCache(memory, windowBase, this.#pages, {
+      claim: (page) => {
+        this.tlb.protectPhysicalPage(page);
+        codePages.claim(page);
+      },
+      changed: (page) => codePages.changed(page),
+    });
     this.#host = host;
     this.#base = windowBase;
     this.#ramBytes = layout.ramBytes;
@@ -210,11 +216,11 @@ export class ExecutionCore {
     );
   }
 
-  /** A store by this LP to a page that holds code is about to happen, or has. */
+  /** A store by this LP, perhaps to a page that holds code, has happened. */
   codeWritten(physical: number, size: number): void {
-    if (this.#pages.written(physical, size)) {
+    const announce = (): void => this.#port.changed(physical - (physical % pageBytes));
+    if (this.#pages.written(physical, size, announce)) {
       this.cache.drop(physical);
-      this.#port.changed(physical - (physical % pageBytes));
     }
   }
   /** The page must not get write permission in a TLB. */
@@ -222,12 +228,8 @@ export class ExecutionCore {
     return this.#pages.holdsCode(physical);
   }
   /** Another LP is going to decode code: no page's write permission may be trusted. */
-  dropWritePermission(physicalPage?: number): void {
-    if (physicalPage === undefined) {
-      this.tlb.protectAll();
-    } else {
-      this.tlb.protectPhysicalPage(physicalPage);
-    }
+  dropWritePermission(): void {
+    this.tlb.protectAll();
   }
 
   #miss(physical: number): number {

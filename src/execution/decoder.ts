@@ -63,6 +63,8 @@ type BlockEnd = "open" | "ended" | "complete";
 interface PageDecoder {
   readonly key: string;
   readonly version: number;
+  /** The page as it was when the decoder was made. */
+  readonly bytes: Uint8Array;
   readonly decoder: Decoder;
 }
 
@@ -74,6 +76,8 @@ export class BlockDecoder {
   readonly #u64: BigUint64Array;
   readonly #window: number;
   readonly #pages: PageDecoder[] = [];
+  /** Copy of the page that `decode` was last called for. */
+  #latest: Uint8Array = new Uint8Array();
   readonly #instruction = new IcedInstruction();
 
   constructor(memory: WebAssembly.Memory, windowBase: number) {
@@ -178,6 +182,7 @@ export class BlockDecoder {
     const found = this.#pages.findIndex((kept) => kept.key === key);
     const kept = this.#pages[found];
     if (kept && kept.version === version) {
+      this.#latest = kept.bytes;
       return kept.decoder;
     }
     if (kept) {
@@ -186,16 +191,20 @@ export class BlockDecoder {
     } else if (this.#pages.length >= decodersKept) {
       this.#pages.shift()?.decoder.free();
     }
-    const decoder = new Decoder(
-      bitness(mode),
-      this.#u8.slice(page, page + pageBytes),
-      DecoderOptions.None,
-    );
-    this.#pages.push({ key, version, decoder });
+    const bytes = this.#u8.slice(page, page + pageBytes);
+    const decoder = new Decoder(bitness(mode), bytes, DecoderOptions.None);
+    this.#pages.push({ key, version, bytes, decoder });
+    this.#latest = bytes;
     return decoder;
   }
 
-  /** Forgets copies of code bytes: they may have changed without a generation telling (the page held no code). */
+  /** The bytes that the latest `decode` has seen. */
+  bytesOf(physical: number, count: number): Uint8Array {
+    const from = physical % pageBytes;
+    return this.#latest.subarray(from, from + count);
+  }
+
+  /** Forgets copies of code bytes: they may have changed, though their version has not. */
   forget(): void {
     for (const { decoder } of this.#pages.splice(0)) {
       decoder.free();

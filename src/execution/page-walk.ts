@@ -94,7 +94,8 @@ export function pageWalk(window: I32): FunctionBuilder {
       i32.ne(access, i32.const(WalkAccess.Fetch)),
     );
     giveUpIf(i32.and(writes, i32.eqz(canWrite)));
-    fill(f, window, linear, host, access, canWrite);
+    const writeTag = fill(f, window, linear, host, access, canWrite);
+    f.if(canWrite, () => recheck(f, window, host, writeTag, writes));
     f.result(host);
   });
   return f;
@@ -118,6 +119,19 @@ function holdsNoCode(window: I32, host: I32): I32 {
   return i64.eqz(i64.atomicLoad(at, 8));
 }
 
+/**
+ * Write permission has been entered: it is taken back when another LP has claimed the page for decoding meanwhile. The atomic
+ * store is the barrier between the two (see `CodePages`).
+ */
+function recheck(f: FunctionBuilder, window: I32, host: I32, tagAt: I32, writes: I32): void {
+  f.atomicStore32(tagAt, i32.load(tagAt));
+  f.if(i32.eqz(holdsNoCode(window, host)), () => {
+    f.store(8, tagAt, i64.const(1));
+    f.if(writes, () => f.return(left));
+  });
+}
+
+/** @returns address of the entry's tag for writing */
 function fill(
   f: FunctionBuilder,
   window: I32,
@@ -125,7 +139,7 @@ function fill(
   host: I32,
   access: I32,
   canWrite: I32,
-): void {
+): I32 {
   const entry = f.let(
     i32.add(i32.and(i32.shrU(i32.wrap(linear), i32.const(7)), i32.const(4095 << 5)), window),
   );
@@ -147,6 +161,7 @@ function fill(
   set(tlbEntryOffset.execute, fetch);
   f.store32(entry, addend, at(tlbEntryOffset.addend));
   f.store32(window, i32.add(i32.load(window, lpOffset.walks), i32.const(1)), lpOffset.walks);
+  return f.let(i32.add(entry, i32.const(at(tlbEntryOffset.write))));
 }
 
 /** Walks for an access of `size` bytes; one that crosses pages (told by the sign of `access`) is left. */

@@ -36,7 +36,8 @@ export class Tlb {
    * @param high high 32 bits
    * @param context 12-bit context
    * @param physical physical page address, also the address in the shared memory
-   * @param read, write, execute which tags to set
+   * @param read, write, execute which tags to set. Write permission counts for other LPs from the return of this on: the
+   *   caller then looks once more whether the page has been claimed for decoding, and `revokeWrite`s when it has
    */
   fill(
     low: number,
@@ -62,8 +63,17 @@ export class Tlb {
       words[entry + (tlbEntryOffset.addend >> 2)] = addend;
     }
     if (read) this.#setTag(entry, TlbAccess.Read, tagLow, high);
-    if (write) this.#setTag(entry, TlbAccess.Write, tagLow, high);
+    if (write) {
+      this.#setTag(entry, TlbAccess.Write, tagLow, high);
+      // The barrier that `CodePages` asks for: the permission before the caller's second look at the page.
+      Atomics.store(words, entry + (tlbEntryOffset.write >> 2), tagLow);
+    }
     if (execute) this.#setTag(entry, TlbAccess.Execute, tagLow, high);
+  }
+
+  /** Takes back the write permission that `fill` has just entered. */
+  revokeWrite(low: number): void {
+    this.#invalidate(this.#entry(low), TlbAccess.Write);
   }
 
   /** Host address of an access inside one page, or -1 on a miss. */

@@ -122,16 +122,18 @@ class Dma implements DmaMemory {
   write(address: number, from: Uint8Array): boolean {
     if (address + from.length > this.#ram.length) return false;
     this.#ram.set(from, address);
-    let codeChanged = false;
     for (let at = address; at < address + from.length; ) {
       const bytes = Math.min(4096 - (at % 4096), address + from.length - at);
-      codeChanged = this.#pages.written(at, bytes) || codeChanged;
+      this.#pages.written(at, bytes, () => this.#announce());
       at += bytes;
     }
-    for (let lp = 0; codeChanged && lp < this.#control.layout.lpCount; lp++) {
+    return true;
+  }
+
+  #announce(): void {
+    for (let lp = 0; lp < this.#control.layout.lpCount; lp++) {
       this.#control.signal(lp, Pending.CodeChanged);
     }
-    return true;
   }
 }
 

@@ -230,8 +230,6 @@ export class VmcsCache {
     const to = (pointer >>> 2) + headerWord.launchState;
     this.#state.u32.set(this.u32.subarray(base + headerWord.launchState, base + lineWords), to);
     this.#modified[line] = 0;
-    if (this.#physical.holdsCode(pointer)) {
-      this.#physical.announceWrite(pointer, vmcsBytes);
-    }
+    this.#physical.announceWrite(pointer, vmcsBytes);
   }
 }

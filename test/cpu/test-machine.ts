@@ -81,6 +81,7 @@ const ramBytes = 4 * 1024 ** 2;
 /** One processor with RAM, a bus that records, and descriptor tables; handlers that halt. */
 export class TestMachine {
   readonly lp: Processor;
+  readonly memory: WebAssembly.Memory;
   readonly state: LpState;
   readonly mailbox: Mailbox;
   readonly written: { readonly port: number; readonly value: number }[] = [];
@@ -95,6 +96,7 @@ export class TestMachine {
   constructor(model: CpuModel = defaultCpuModel) {
     const layout = layOutMemory(ramBytes, 1, lpWindowBytes);
     const memory = createMemory(layout);
+    this.memory = memory;
     this.lp = new Processor({
       memory,
       layout,

@@ -1,6 +1,19 @@
-import { describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { CodePages } from "../../src/execution/code-pages.ts";
+import { BlockDecoder, type DecodedBlock } from "../../src/execution/decoder.ts";
 import { blockEntries } from "../../src/execution/lp-window.ts";
-import { al, eax, ecx, edi, mem8, mem64, rax, rcx } from "../../src/isa/assembler-operands.ts";
+import {
+  al,
+  eax,
+  ecx,
+  edi,
+  mem8,
+  mem32,
+  mem64,
+  rax,
+  rcx,
+  rdi,
+} from "../../src/isa/assembler-operands.ts";
 import { CoreHarness, compileInterpreter, SystemInstruction } from "./core-harness.ts";
 import { assembled, bytes, load, programBase } from "./program.ts";
 
@@ -134,6 +147,84 @@ describe("changes from outside", () => {
     first.core.cache.dropChanged();
     runFrom(first, programBase);
     expect(first.gpr(0)).toBe(2n);
+  });
+});
+
+describe("a store by another processor while code is being decoded", () => {
+  const countTo = (value: number) =>
+    assembled((asm) => {
+      asm.mov(eax, value);
+      asm.hlt();
+    });
+  afterEach(() => vi.restoreAllMocks());
+
+  /** The store comes when everything has been decoded and nothing marked yet. */
+  function storeAfter(method: "decode" | "decodeOne", store: () => void): void {
+    const original = BlockDecoder.prototype[method] as (...all: unknown[]) => DecodedBlock;
+    vi.spyOn(BlockDecoder.prototype, method).mockImplementationOnce(function (
+      this: BlockDecoder,
+      ...all: unknown[]
+    ) {
+      const block = original.apply(this, all);
+      store();
+      return block;
+    });
+  }
+
+  it("is seen", () => {
+    const first = harness();
+    const second = new CoreHarness({ module, beside: first });
+    // The instruction lies in the block's second line, which only decoding tells.
+    const nops = new Uint8Array(62).fill(0x90);
+    const late = programBase + nops.length;
+    first.write(BigInt(programBase), nops);
+    first.write(BigInt(late), countTo(1));
+    storeAfter("decode", () => second.write(BigInt(late), countTo(2)));
+    runFrom(first, programBase);
+    expect(first.gpr(0)).toBe(2n);
+  });
+
+  it("is seen in the second page of an instruction", () => {
+    const first = harness();
+    const second = new CoreHarness({ module, beside: first });
+    const start = programBase + pageBytes - 3;
+    first.write(BigInt(start), bytes("b8 11 22 33 44 f4"));
+    storeAfter("decodeOne", () => second.write(BigInt(start + 4), Uint8Array.of(0x55)));
+    runFrom(first, start);
+    expect(first.gpr(0)).toBe(0x5533_2211n);
+  });
+
+  it("that frees the page makes the decoder claim it again", () => {
+    const claim = vi.spyOn(CodePages.prototype, "claim");
+    const first = harness();
+    const second = new CoreHarness({ module, beside: first });
+    first.write(BigInt(programBase), countTo(1));
+    storeAfter("decode", () => second.write(BigInt(programBase), countTo(2)));
+    runFrom(first, programBase);
+    expect(first.gpr(0)).toBe(2n);
+    const [before, after] = claim.mock.results.map((result) => Number(result.value));
+    expect(after).toBeGreaterThan(before ?? Infinity);
+    expect(first.core.holdsCode(programBase)).toBe(true);
+  });
+});
+
+describe("code that a processor has written and run", () => {
+  it("is found changed when the same processor writes it again", () => {
+    const core = harness();
+    const target = programBase + 0x2000;
+    load(core, (asm) => {
+      asm.mov(rdi, target);
+      asm.mov(mem32(rdi), 0x00f4_01b0);
+      asm.jmp(rdi);
+    });
+    runFrom(core, programBase);
+    expect(core.gpr(0) & 0xffn).toBe(1n);
+    load(core, (asm) => {
+      asm.mov(mem32(rdi), 0x00f4_02b0);
+      asm.jmp(rdi);
+    });
+    runFrom(core, programBase);
+    expect(core.gpr(0) & 0xffn).toBe(2n);
   });
 });
 

@@ -78,8 +78,6 @@ export class CoreHarness implements CoreHost {
   readonly u64: BigUint64Array;
   translate: (linearPage: bigint) => number | undefined;
   readonly #system: HarnessOptions["system"];
-  /** Pages that the TLB may hold with write permission. */
-  readonly #writable = new Set<number>();
   /** Physical pieces of the access that the bounce buffer stands for. */
   #pieces: { readonly physical: number; readonly size: number }[] = [];
 
@@ -101,15 +99,7 @@ export class CoreHarness implements CoreHost {
       windowBase: this.window,
       module: options.module ?? compileInterpreter(),
       host: this,
-      codePages: {
-        claim: (page) => {
-          // Going through the whole TLB is slow, and code pages are seldom ones that were written to.
-          if (this.#writable.delete(page)) {
-            this.core.dropWritePermission(page);
-          }
-        },
-        changed: () => undefined,
-      },
+      codePages: { claim: () => undefined, changed: () => undefined },
     });
     this.set32(lpOffset.tlbContext, (1 << contextModeBits) | contextMode.user);
     this.set32(lpOffset.systemFlags, 0x202);
@@ -273,9 +263,6 @@ export class CoreHarness implements CoreHost {
     const high = Number(linear >> 32n) | 0;
     const context = this.get32(lpOffset.tlbContext);
     const writable = !execute && !this.core.holdsCode(page);
-    if (writable) {
-      this.#writable.add(page);
-    }
     this.core.tlb.fill(low, high, context, page, !execute, writable, execute);
   }
   /** @param error error-code bits of a page fault besides the user bit */

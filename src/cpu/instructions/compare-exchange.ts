@@ -46,7 +46,7 @@ function exchangeInRam(lp: LogicalProcessor, physical: number): boolean {
   if (!isEqual) {
     state.setGpr(Gpr.rax, low);
     state.setGpr(Gpr.rdx, high);
-  } else if (lp.physical.holdsCode(physical)) {
+  } else {
     lp.physical.announceWrite(physical, 16);
   }
   return isEqual;

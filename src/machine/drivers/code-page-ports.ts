@@ -76,7 +76,7 @@ export class ThreadCodePages implements CodePagePort {
     const tlb = (windowBase(layout, lp) + lpOffset.tlb) >>> 2;
     for (let n = 0; n < tlbEntries; n++) {
       const entry = tlb + n * (tlbEntryBytes >> 2);
-      const page = (words[entry + (tlbEntryOffset.write >> 2)] ?? 0) & ~0xfff;
+      const page = Atomics.load(words, entry + (tlbEntryOffset.write >> 2)) & ~0xfff;
       const addend = words[entry + (tlbEntryOffset.addend >> 2)] ?? 0;
       if ((page + addend) >>> 0 === physicalPage) return true;
     }
