@@ -205,6 +205,8 @@ export function topologyWith(shape: ScenarioTopology, lps: number): ScenarioTopo
 /** A VM as it exists in a run, copies and counts resolved. */
 export interface PlacedVm {
   readonly name: string;
+  /** Index in the scenario's VMs. */
+  readonly template: number;
   readonly weight: number;
   readonly cap: number;
   readonly vcpus: readonly { readonly affinity: readonly number[]; readonly workload: number }[];
@@ -213,10 +215,11 @@ export interface PlacedVm {
 
 /** The VMs of a run. `workload` of a vCPU is an index in the VM's workloads. */
 export function placeVms(scenario: Scenario, lps: number, overcommit: number): readonly PlacedVm[] {
-  return scenario.vms.flatMap((vm) => {
+  return scenario.vms.flatMap((vm, template) => {
     const copies = vm.copies === "overcommit" ? overcommit : vm.copies;
     return Array.from({ length: copies }, (_, copy) => ({
       name: copies > 1 ? `${vm.name}-${copy + 1}` : vm.name,
+      template,
       weight: vm.weight,
       cap: vm.cap,
       vcpus: Array.from({ length: vm.vcpus === "lps" ? lps : vm.vcpus }, (_, index) => ({
