@@ -5,6 +5,7 @@ import { lpWindowBytes } from "../execution/lp-window.ts";
 import { createMemory, layOutMemory, type MemoryLayout } from "../memory/physical-memory.ts";
 import { buildAcpiTables } from "../platform/acpi.ts";
 import type { DeviceConfiguration } from "../platform/devices/device-kinds.ts";
+import { serverCapabilities, type VtdCapabilities } from "../platform/vtd/capabilities.ts";
 import type { BootState } from "./boot-state.ts";
 import type { CheckMode, MachineConfiguration } from "./configuration.ts";
 import { loadImage } from "./loaders/load-image.ts";
@@ -19,7 +20,8 @@ export interface MachineBlueprint {
   readonly layout: MemoryLayout;
   /** The compiled interpreter. */
   readonly module: WebAssembly.Module;
-  readonly iommu: boolean;
+  /** What the VT-d unit can do, undefined where there is none. */
+  readonly iommu: VtdCapabilities | undefined;
   readonly devices: readonly DeviceConfiguration[];
   readonly cpuModel: string;
   readonly seed: number;
@@ -54,13 +56,17 @@ export function buildMachine(configuration: MachineConfiguration): MachineBluepr
   const boot = image && loadImage({ ...configuration, image }, ram);
   if (boot === undefined) writeScriptArea(ram);
   const apicIds = Array.from({ length: lpCount }, (_, lp) => lp);
-  const acpi = buildAcpiTables({ base: firmwareArea.start, apicIds, ramBytes });
+  const iommu = configuration.iommu ? vtdCapabilitiesOf(configuration.cpuModel) : undefined;
+  const acpi = buildAcpiTables({
+    ...{ base: firmwareArea.start, apicIds, ramBytes },
+    ...(iommu === undefined ? {} : { iommu }),
+  });
   ram.set(acpi.bytes, acpi.base);
   return {
     memory,
     layout,
     module: interpreterModule(),
-    iommu: configuration.iommu,
+    iommu,
     devices: configuration.devices,
     cpuModel: configuration.cpuModel,
     seed,
@@ -69,6 +75,11 @@ export function buildMachine(configuration: MachineConfiguration): MachineBluepr
     boot,
     softwareSource: configuration.software,
   };
+}
+
+/** A unit of the kind that comes with servers, for as wide addresses as the processors have. */
+function vtdCapabilitiesOf(model: string): VtdCapabilities {
+  return { ...serverCapabilities, hostAddressBits: findCpuModel(model).physicalAddressBits };
 }
 
 /** @throws {UserError} no model has that name */

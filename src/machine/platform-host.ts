@@ -55,6 +55,9 @@ export class PlatformHost implements PlatformActor, DeviceServer {
       exit: (request) => options.end(endingOf(request)),
       testDevice: true,
       devices: blueprint.devices,
+      ...(blueprint.iommu === undefined
+        ? {}
+        : { iommu: { capabilities: blueprint.iommu, words: control.words } }),
       files: new Map([["etc/e820", memoryMapFile(layout.ramBytes)]]),
     });
     this.platform.initializeAsFirmware();

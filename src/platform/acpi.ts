@@ -12,6 +12,7 @@ import {
   amlWindow,
   ResourceType,
 } from "./aml.ts";
+import { type DmarOptions, writeDmar } from "./dmar.ts";
 import { ioapicAddress } from "./ioapic.ts";
 
 /** Line of the system control interrupt, level-triggered. */
@@ -25,6 +26,8 @@ export interface AcpiOptions {
   /** Local APIC ids, by LP index. */
   readonly apicIds: readonly number[];
   readonly ramBytes: number;
+  /** The VT-d unit, if there is one. */
+  readonly iommu?: DmarOptions;
 }
 
 /** All tables, to be copied to `base` as they are; the RSDP comes first. */
@@ -37,18 +40,31 @@ const localApicAddress = 0xfee0_0000;
 const rsdpBytes = 36;
 const tableAlignment = 64;
 
-/** Builds what firmware would leave in memory: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT. */
+/** Builds what firmware would leave in memory: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, and DMAR with a VT-d unit. */
 export function buildAcpiTables(options: AcpiOptions): AcpiImage {
   const area = new TableArea(options.base + rsdpBytes);
   const facs = area.add(buildFacs());
   const dsdt = area.add(buildTable("DSDT", 2, (table) => table.bytes(dsdtAml(options.ramBytes))));
   const fadt = area.add(buildTable("FACP", 3, (table) => writeFadt(table, facs, dsdt)));
   const madt = area.add(buildTable("APIC", 3, (table) => writeMadt(table, options.apicIds)));
-  const rsdt = area.add(buildTable("RSDT", 1, (table) => table.u32(fadt).u32(madt)));
-  const xsdt = area.add(buildTable("XSDT", 1, (table) => table.u64(fadt).u64(madt)));
+  const { iommu } = options;
+  const dmar =
+    iommu === undefined
+      ? []
+      : [area.add(buildTable("DMAR", 1, (table) => writeDmar(table, iommu)))];
+  const tables = [fadt, madt, ...dmar];
+  const rsdt = area.add(buildTable("RSDT", 1, (table) => table.bytes(pointers(tables, 4))));
+  const xsdt = area.add(buildTable("XSDT", 1, (table) => table.bytes(pointers(tables, 8))));
   const bytes = area.image(options.base);
   bytes.set(buildRsdp(rsdt, xsdt));
   return { base: options.base, bytes };
+}
+
+/** Addresses below 4 GiB, little-endian. */
+function pointers(addresses: readonly number[], bytes: 4 | 8): number[] {
+  return addresses.flatMap((address) =>
+    Array.from({ length: bytes }, (_, n) => Math.floor(address / 256 ** n) % 256),
+  );
 }
 
 /** Tables one after the other in physical memory. */

@@ -27,6 +27,11 @@ const entryBit = {
 const entryWritable = 0x1_afff;
 
 /**
+ * Takes an interrupt over, with the redirection entry that it comes from. @returns false: it is to be sent as the entry says
+ */
+export type InterruptRemapper = (pin: number, low: number, high: number) => boolean;
+
+/**
  * I/O APIC, 82093AA with the EOI register of its successors.
  *
  * A level-triggered pin that has sent its message waits, remote IRR set, for the EOI of its vector. An edge on a masked pin
@@ -35,14 +40,17 @@ const entryWritable = 0x1_afff;
 export class IoApic implements MmioDevice {
   readonly mmio = [{ start: ioapicAddress, bytes: ioapicBytes }];
   readonly #fabric: InterruptFabric;
+  readonly #remap: InterruptRemapper;
   readonly #low = new Uint32Array(ioapicPins);
   readonly #high = new Uint32Array(ioapicPins);
   #lines = 0;
   #select = 0;
   #id = 0;
 
-  constructor(fabric: InterruptFabric) {
+  /** @param remap is asked first about every interrupt; without it none is remapped */
+  constructor(fabric: InterruptFabric, remap: InterruptRemapper = () => false) {
     this.#fabric = fabric;
+    this.#remap = remap;
     this.reset();
   }
 
@@ -162,7 +170,7 @@ export class IoApic implements MmioDevice {
     if (level) {
       this.#low[pin] = entry | entryBit.remoteIrr;
     }
-    if (!isKnownMode(deliveryMode)) {
+    if (this.#remap(pin, entry, this.#high[pin] ?? 0) || !isKnownMode(deliveryMode)) {
       return;
     }
     this.#fabric.send({

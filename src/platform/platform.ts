@@ -16,6 +16,7 @@ import {
 } from "./device.ts";
 import { type DeviceConfiguration, findDeviceKind } from "./devices/device-kinds.ts";
 import { DirectPort } from "./direct-port.ts";
+import { ioapicRequester } from "./dmar.ts";
 import type { ExitSink } from "./exit-request.ts";
 import { FwCfg } from "./fw-cfg.ts";
 import type { DeviceFabric } from "./interrupt-fabric.ts";
@@ -36,6 +37,9 @@ import { Serial } from "./serial.ts";
 import { ShutdownPort } from "./shutdown-port.ts";
 import { TestDevice } from "./testdev.ts";
 import { UnownedAccesses } from "./unowned-accesses.ts";
+import type { VtdCapabilities } from "./vtd/capabilities.ts";
+import { noRequester } from "./vtd/interrupt-remapping.ts";
+import { VtdUnit } from "./vtd/vtd-unit.ts";
 
 export interface PlatformOptions {
   readonly clock: Clock;
@@ -60,8 +64,16 @@ export interface PlatformOptions {
   readonly files?: ReadonlyMap<string, Uint8Array>;
   /** PCI functions besides the chipset's. */
   readonly pciFunctions?: readonly PciFunction[];
+  /** A VT-d unit between the devices and the rest. */
+  readonly iommu?: IommuOptions;
   /** Devices for the PCI bus, from slot 4 on in this order. */
   readonly devices?: readonly DeviceConfiguration[];
+}
+
+export interface IommuOptions {
+  readonly capabilities: VtdCapabilities;
+  /** The shared memory in 32-bit words, RAM from its beginning. */
+  readonly words: Int32Array<ArrayBufferLike>;
 }
 
 /** Interrupt lines of the devices here, as ISA numbers them. */
@@ -114,12 +126,15 @@ export class Platform implements Bus {
   readonly #resettable: readonly Resettable[];
   readonly #pic: PicPair;
   readonly #ioapic: IoApic;
+  readonly #vtd: VtdUnit | undefined;
   readonly #pit: Pit;
   readonly #serial: Serial;
   readonly #pci: PciBus;
   readonly #devices: readonly PciDevice[];
   /** INTx pins that hold a line high, by slot, for each of the lines. */
   readonly #pins = new Uint32Array(pciLines.length);
+  /** The function that last raised each of the lines. */
+  readonly #raisers: number[] = [];
   /** Levels of the lines, bit n for line n. */
   #lines = 0;
 
@@ -127,8 +142,12 @@ export class Platform implements Bus {
     this.#options = options;
     const { clock, exit, ramBytes, apicIds } = options;
     const lpCount = apicIds.length;
-    this.acpi = buildAcpiTables({ base: options.acpiBase, apicIds, ramBytes });
-    this.#ioapic = new IoApic(options.fabric);
+    this.acpi = buildAcpiTables({
+      ...{ base: options.acpiBase, apicIds, ramBytes },
+      ...(options.iommu === undefined ? {} : { iommu: options.iommu.capabilities }),
+    });
+    this.#vtd = this.#makeVtdUnit();
+    this.#ioapic = new IoApic(options.fabric, (pin, low, high) => this.#remap(pin, low, high));
     this.#pic = new PicPair((high) => this.#driveIntr(high));
     this.#pit = new Pit(clock, this.#line(line.timer));
     this.#serial = new Serial({
@@ -164,7 +183,8 @@ export class Platform implements Bus {
       ...this.#devices.flatMap(({ timed }) => (timed === undefined ? [] : [timed])),
     ];
     const chips = [this.#pic, this.#pit, this.#serial, this.#pci, rtc, acpiPm, ...others];
-    this.#resettable = [this.#ioapic, ...chips, ...this.#devices];
+    const vtd = this.#vtd === undefined ? [] : [this.#vtd];
+    this.#resettable = [this.#ioapic, ...vtd, ...chips, ...this.#devices];
     const stateless: PortDevice[] = [
       new DebugExit(exit),
       new DebugConsole(options.debugOutput, !options.testDevice),
@@ -172,7 +192,9 @@ export class Platform implements Bus {
     for (const device of [...chips, ...stateless]) {
       this.#ports.add(device);
     }
-    this.#mmio.add(this.#ioapic);
+    for (const device of [this.#ioapic, ...vtd]) {
+      this.#mmio.add(device);
+    }
     if (options.testDevice) {
       const device = new TestDevice((which, high) => this.setLine(which, high));
       this.#ports.add(device);
@@ -257,8 +279,25 @@ export class Platform implements Bus {
     return kind.create(slot, configuration, { clock: this.#options.clock });
   }
 
-  #port(_requester: number): RequesterPort {
-    return new DirectPort(this.#options.memory, this.#options.fabric);
+  #makeVtdUnit(): VtdUnit | undefined {
+    const { iommu, memory, fabric, ramBytes } = this.#options;
+    if (iommu === undefined) {
+      return undefined;
+    }
+    const { words, capabilities } = iommu;
+    const read = memory.read.bind(memory);
+    const write = memory.write.bind(memory);
+    return new VtdUnit({ memory: { read, write, words, ramBytes }, fabric, capabilities });
+  }
+
+  #port(requester: number): RequesterPort {
+    return this.#vtd?.port(requester) ?? new DirectPort(this.#options.memory, this.#options.fabric);
+  }
+
+  /** An interrupt of the I/O APIC may use the entries of the function whose INTx pin raised the line. */
+  #remap(pin: number, low: number, high: number): boolean {
+    const alias = this.#raisers[pciLines.findIndex((each) => each === pin)] ?? noRequester;
+    return this.#vtd?.ioapicMessage(ioapicRequester, low, high, alias) ?? false;
   }
 
   /** Pins that share a line hold it together. */
@@ -266,6 +305,9 @@ export class Platform implements Bus {
     const index = pciLineIndex(device, 0);
     const others = (this.#pins[index] ?? 0) & ~(1 << device);
     this.#pins[index] = high ? others | (1 << device) : others;
+    if (high) {
+      this.#raisers[index] = requesterId(0, device, 0);
+    }
     this.setLine(pciLines[index] ?? 0, this.#pins[index] !== 0);
   }
 

@@ -14,9 +14,15 @@
  */
 
 /** 32-bit words of a descriptor. */
-const word = { requests: 0, control: 8, destination: 9 } as const;
+const word = { requests: 0, control: 8, destination: 9, reserved: 10 } as const;
+const descriptorWords = 16;
 /** Bits of the control word (descriptor bits 287:256). */
-const postedControl = { outstanding: 1 << 0, suppressed: 1 << 1, vectorShift: 16 } as const;
+const postedControl = {
+  outstanding: 1 << 0,
+  suppressed: 1 << 1,
+  vectorShift: 16,
+  reserved: 0xff00_fffc,
+} as const;
 
 /** Words that hold requests: 32 vectors each, the lowest first. */
 export const requestGroups = 8;
@@ -43,6 +49,60 @@ export function claimNotification(words: Words, at: number): boolean {
   return false;
 }
 
+/** A notification that a poster owes: NV, and the NDST field as it lies in the descriptor. */
+export interface OwedNotification {
+  readonly vector: number;
+  readonly destination: number;
+}
+
+/**
+ * After a post by an agent that takes ON, SN, NV and NDST in one operation, so that a notification goes where the descriptor
+ * said at the moment ON became 1.
+ * @param quads the shared memory in 64-bit words
+ * @param urgent SN does not hold the notification back
+ * @returns undefined when no notification is owed
+ */
+export function claimWholeNotification(
+  words: Words,
+  quads: BigInt64Array<ArrayBufferLike>,
+  at: number,
+  urgent: boolean,
+): OwedNotification | undefined {
+  const { outstanding, suppressed, vectorShift } = postedControl;
+  const holding = urgent ? outstanding : outstanding | suppressed;
+  if ((Atomics.load(words, at + word.control) & holding) !== 0) {
+    return undefined;
+  }
+  const quad = (at + word.control) / 2;
+  let seen = Atomics.load(quads, quad);
+  for (;;) {
+    const control = Number(BigInt.asUintN(32, seen));
+    if ((control & holding) !== 0) {
+      return undefined;
+    }
+    const found = Atomics.compareExchange(quads, quad, seen, seen | BigInt(outstanding));
+    if (found === seen) {
+      const destination = Number(BigInt.asUintN(32, seen >> 32n));
+      return { vector: (control >>> vectorShift) & 0xff, destination };
+    }
+    seen = found;
+  }
+}
+
+/** An APIC id in the NDST field. @param wide the APICs are in x2APIC mode; else the id is in bits 15:8 */
+export function destinationOf(field: number, wide: boolean): number {
+  return wide ? field >>> 0 : (field >>> 8) & 0xff;
+}
+
+/** Something is set that the architecture keeps for itself. */
+export function hasReservedBits(words: Words, at: number): boolean {
+  let bits = Atomics.load(words, at + word.control) & postedControl.reserved;
+  for (let n = word.reserved; n < descriptorWords; n++) {
+    bits |= Atomics.load(words, at + n);
+  }
+  return bits !== 0;
+}
+
 /** ON ← 0, and nothing else. */
 export function clearOutstanding(words: Words, at: number): void {
   Atomics.and(words, at + word.control, ~postedControl.outstanding);
@@ -60,6 +120,5 @@ export function notificationVector(words: Words, at: number): number {
 
 /** NDST as an APIC id. @param wide the APICs are in x2APIC mode; else the id is in bits 15:8 */
 export function notificationDestination(words: Words, at: number, wide: boolean): number {
-  const destination = Atomics.load(words, at + word.destination) >>> 0;
-  return wide ? destination : (destination >>> 8) & 0xff;
+  return destinationOf(Atomics.load(words, at + word.destination), wide);
 }

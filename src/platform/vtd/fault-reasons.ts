@@ -1,0 +1,26 @@
+/** Why a request was blocked: the codes of the fault recording registers. */
+export const FaultReason = {
+  RootNotPresent: 0x01,
+  ContextNotPresent: 0x02,
+  ContextInvalid: 0x03,
+  AddressBeyondWidth: 0x04,
+  WriteNotPermitted: 0x05,
+  ReadNotPermitted: 0x06,
+  PageTableAccess: 0x07,
+  RootTableAccess: 0x08,
+  ContextTableAccess: 0x09,
+  RootReserved: 0x0a,
+  ContextReserved: 0x0b,
+  PageTableReserved: 0x0c,
+  RequestTypeBlocked: 0x0d,
+  InterruptRequestReserved: 0x20,
+  InterruptIndex: 0x21,
+  InterruptEntryNotPresent: 0x22,
+  InterruptEntryAccess: 0x23,
+  InterruptEntryReserved: 0x24,
+  CompatibilityBlocked: 0x25,
+  SourceNotValid: 0x26,
+  DescriptorAccess: 0x27,
+  DescriptorReserved: 0x28,
+} as const;
+export type FaultReason = (typeof FaultReason)[keyof typeof FaultReason];
