@@ -30,18 +30,54 @@ interface Job {
 /** Rates by phase, one per run. */
 type Rates = Record<string, number[]>;
 
-const { values: options } = parseArgs({
-  options: {
-    runs: { type: "string", default: "3" },
-    only: { type: "string" },
-    clock: { type: "string", default: "wall" },
-  },
-});
+const usage = `Usage: npm run bench -- [options]
+
+  --runs N           runs of each, whose median counts (default 3)
+  --only NAME        one engine: vmxon, bochs or qemu
+  --clock wall|cpu   what rates are by: elapsed time, or the engine's processor time (default wall)
+  --help             this text
+`;
+
+/** The options; a word on what is wrong with them ends the program. */
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        runs: { type: "string", default: "3" },
+        only: { type: "string" },
+        clock: { type: "string", default: "wall" },
+        help: { type: "boolean", default: false },
+      },
+    });
+    if (values.help) {
+      process.stdout.write(usage);
+      process.exit(0);
+    }
+    if (!/^[1-9]\d*$/.test(values.runs))
+      throw new Error(`--runs ${values.runs}: not a number of runs`);
+    if (!["wall", "cpu"].includes(values.clock))
+      throw new Error(`--clock ${values.clock}: give wall or cpu`);
+    return values;
+  } catch (error) {
+    process.stderr.write(
+      `bench: ${error instanceof Error ? error.message : String(error)}\n\n${usage}`,
+    );
+    process.exit(2);
+  }
+}
+
+const options = readOptions();
 const clock: TimeBase = options.clock === "cpu" ? "cpu" : "wall";
-const runs = Math.max(1, Number.parseInt(options.runs, 10) || 1);
+const runs = Number(options.runs);
 const engines = [vmxon, bochs, qemu].filter(
   ({ name }) => options.only === undefined || options.only === name,
 );
+if (engines.length === 0) {
+  process.stderr.write(
+    `bench: --only ${options.only}: no such engine; give vmxon, bochs or qemu\n`,
+  );
+  process.exit(2);
+}
 
 const usable = engines.filter((engine) => {
   const missing = engine.missing();

@@ -1,3 +1,5 @@
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { cpuModels, defaultCpuModel } from "../cpu/models/models.ts";
 import {
@@ -19,6 +21,7 @@ import {
   parseTimeout,
 } from "../machine/configuration.ts";
 import { readInputFile } from "../machine/input-files.ts";
+import type { SoftwareSource } from "../machine/scripted-software.ts";
 import { UserError } from "../machine/user-error.ts";
 import { type DeviceConfiguration, deviceKinds } from "../platform/devices/device-kinds.ts";
 import { exitStatusTable } from "./exit-statuses.ts";
@@ -53,6 +56,7 @@ Examples:
   vmxon run guest.flat --module "initrd.img quiet" --stats
   vmxon run kernel.elf --driver deterministic --seed 7 --trace events.jsonl
   vmxon run boot.bin --flat 0x7c00:16 --timeout 10
+  vmxon run study.js --lps 4 --driver deterministic     (scripts: see docs/scripts.md)
 `;
 
 /** Describes the command. \`action\` gets the image and the parsed options. */
@@ -64,7 +68,7 @@ export function runCommand(action: (image: string, options: RunOptions) => Promi
       "Boots a Multiboot or ELF image (or raw code, with --flat) on a simulated multiprocessor with VT-x.\n" +
         "The guest's serial line COM1 goes to standard output, everything else to standard error.",
     )
-    .argument("<image>", "file to boot")
+    .argument("<image>", "file to boot, or a module of scripts (.js)")
     .addOption(option("--lps <n>", "logical processors, 1 to 64", parseLpCount).default(1))
     .addOption(
       option("--ram <size>", "RAM, 1M to 3G; a bare number counts MiB", parseRamSize).default(
@@ -154,6 +158,13 @@ function parseModel(text: string): string {
   return text;
 }
 
+/** A module of scripts in place of an image. */
+function scriptsIn(file: string, commandLine: string): SoftwareSource {
+  // Whether it can be read is known before a machine is built.
+  readInputFile(file);
+  return { module: pathToFileURL(resolve(file)).href, parameters: { commandLine } };
+}
+
 const indent = (text: string): string => text.replaceAll(/^(?=.)/gm, "  ");
 
 /**
@@ -164,8 +175,11 @@ export function configurationOf(image: string, options: RunOptions): MachineConf
   if (options.append.includes("\0")) {
     throw new UserError("--append: a NUL character ends the command line; leave it out");
   }
+  const isScript = /\.[cm]?[jt]s$/.test(image);
   return configure({
-    image: readInputFile(image),
+    ...(isScript
+      ? { software: scriptsIn(image, options.append) }
+      : { image: readInputFile(image) }),
     flat: options.flat,
     commandLine: options.append,
     modules: options.module.map(({ file, address, text }) => ({
