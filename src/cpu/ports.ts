@@ -29,6 +29,8 @@ export interface Clock {
   now(): number;
   /** Virtual time: something takes longer than an instruction. A wall clock has no use for it. */
   charge?(operation: CostlyOperation): void;
+  /** PAUSE: the program waits for somebody in a loop. Where LPs share the host's processors, time to let others run. */
+  relax?(): void;
 }
 /** What costs virtual time of its own. */
 export type CostlyOperation =

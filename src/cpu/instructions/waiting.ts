@@ -21,9 +21,12 @@ function hlt(lp: LogicalProcessor, insn: InstructionView): number {
 
 /** PAUSE—Spin Loop Hint. */
 function pause(lp: LogicalProcessor, insn: InstructionView): number {
-  return lp.intercepts.nonRoot && lp.intercepts.instruction("PAUSE", insn, 0n)
-    ? Outcome.Jump
-    : Outcome.Next;
+  if (lp.intercepts.nonRoot && lp.intercepts.instruction("PAUSE", insn, 0n)) {
+    return Outcome.Jump;
+  }
+  lp.clock.charge?.("pause");
+  lp.clock.relax?.();
+  return Outcome.Next;
 }
 
 const rax = 0;

@@ -62,7 +62,6 @@ const costs: Partial<Record<OperationKind, CostlyOperation>> = {
   [OperationKind.Cpuid]: "cpuid",
   [OperationKind.ReadMsr]: "rdmsr",
   [OperationKind.WriteMsr]: "wrmsr",
-  [OperationKind.Pause]: "pause",
   [OperationKind.VmClear]: "vmclear",
   [OperationKind.VmPtrLoad]: "vmptrld",
   [OperationKind.VmRead]: "vmread",

@@ -1,0 +1,32 @@
+import { availableParallelism } from "node:os";
+import { type HostMoment, WallClock } from "../clock.ts";
+import type { ControlRegion } from "../control-region.ts";
+
+/** PAUSEs that a waiting loop is given before its thread lets others run, and for how long it does, in milliseconds. */
+const pausesPerRest = 64;
+const restMs = 0.05;
+
+/**
+ * The wall clock as an LP on a thread of its own has it. When there are more LPs than the host has processors, a loop of PAUSE would
+ * use up the time slice that the LP it waits for, or the platform that serves that one, is in need of.
+ */
+export class LpClock extends WallClock {
+  readonly #words: Int32Array<ArrayBufferLike>;
+  readonly #pending: number;
+  readonly #isCrowded: boolean;
+  #pauses = 0;
+
+  constructor(start: HostMoment, control: ControlRegion, index: number) {
+    super(start);
+    this.#words = control.words;
+    this.#pending = control.pendingWord(index);
+    this.#isCrowded = control.layout.lpCount > availableParallelism();
+  }
+
+  relax(): void {
+    if (!this.#isCrowded) return;
+    this.#pauses += 1;
+    // Whatever is pending ends the rest at once.
+    if (this.#pauses % pausesPerRest === 0) Atomics.wait(this.#words, this.#pending, 0, restMs);
+  }
+}
