@@ -1,0 +1,196 @@
+/** Guests that drive devices on the PCI bus through their registers, and count the interrupts they send. */
+import type { Assembler } from "../../src/isa/assembler.ts";
+import type { Label, Register32 } from "../../src/isa/assembler-operands.ts";
+import {
+  ax,
+  ds,
+  dx,
+  eax,
+  ebx,
+  edi,
+  es,
+  far,
+  mem32,
+  mem48,
+  ss,
+} from "../../src/isa/assembler-operands.ts";
+import { emitExit, guest } from "./guests.ts";
+
+const lapic = { base: 0xfee0_0000, eoi: 0xb0, spurious: 0xf0 } as const;
+const debugExitPort = 0xf4;
+const flat = { code: 0x08, data: 0x10 } as const;
+const configurationPort = { address: 0xcf8, data: 0xcfc } as const;
+const header = { command: 0x04, bars: 0x10, capabilities: 0x34 } as const;
+const memoryAndMaster = 6;
+/** Vectors of the tests are this and those after it. */
+export const firstVector = 0x50;
+/** How often each vector has come, one word for each. */
+export const interruptCounts = 0x20_0000;
+
+/** EAX = a register of the device in `slot` of bus 0. Clobbers EDX. */
+function emitReadConfiguration(asm: Assembler, slot: number, offset: number): void {
+  emitSelect(asm, slot, offset);
+  asm.in(eax, dx);
+}
+
+function emitWriteConfiguration(asm: Assembler, slot: number, offset: number, value: number): void {
+  emitSelect(asm, slot, offset);
+  asm.mov(eax, value | 0);
+  asm.out(dx, eax);
+}
+
+function emitSelect(asm: Assembler, slot: number, offset: number): void {
+  asm.mov(eax, 0x8000_0000 | (slot << 11) | offset | 0);
+  asm.mov(dx, configurationPort.address);
+  asm.out(dx, eax);
+  asm.mov(dx, configurationPort.data);
+}
+
+/** `into` = where a window of the device is. Clobbers EAX, EDX. */
+export function emitLoadBar(asm: Assembler, slot: number, n: number, into: Register32): void {
+  emitReadConfiguration(asm, slot, header.bars + 4 * n);
+  asm.and(eax, ~15);
+  asm.mov(into, eax);
+}
+
+/** Lets the device master the bus, and turns its MSI-X on: entry n sends vector `firstVector` + n to LP 0. Clobbers EBX. */
+export function emitEnableDevice(
+  asm: Assembler,
+  slot: number,
+  entries: number,
+  msix: { readonly bar: number; readonly capability: number },
+): void {
+  emitWriteConfiguration(asm, slot, header.command, memoryAndMaster);
+  emitLoadBar(asm, slot, msix.bar, ebx);
+  for (let n = 0; n < entries; n++) {
+    asm.mov(mem32(ebx, { disp: 16 * n }), lapic.base | 0);
+    asm.mov(mem32(ebx, { disp: 16 * n + 4 }), 0);
+    asm.mov(mem32(ebx, { disp: 16 * n + 8 }), firstVector + n);
+    asm.mov(mem32(ebx, { disp: 16 * n + 12 }), 0);
+  }
+  emitWriteConfiguration(asm, slot, msix.capability, 0x8000_0000);
+}
+
+/** A flat GDT, and gates for `count` vectors from `firstVector` on that count what comes. Enables the local APIC, and IF. */
+export function emitCountingHandlers(asm: Assembler, count: number): void {
+  const over = asm.label("over tables");
+  const gdt = asm.label("gdt");
+  const idt = asm.label("idt");
+  const gdtPointer = asm.label("gdt pointer");
+  const idtPointer = asm.label("idt pointer");
+  const loaded = asm.label("cs loaded");
+  asm.jmp(over);
+  const handlers = Array.from({ length: count }, (_, n) => {
+    const handler = asm.here(`handler ${n}`);
+    asm.inc(mem32(interruptCounts + 4 * n));
+    asm.mov(mem32(lapic.base + lapic.eoi), 0);
+    asm.iretd();
+    return handler;
+  });
+  asm.align(8);
+  asm.here(gdt);
+  asm.u64(0n, 0x00cf_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn);
+  asm.here(gdtPointer);
+  asm.u16(23);
+  asm.u32(gdt);
+  asm.here(idtPointer);
+  asm.u16(256 * 8 - 1);
+  asm.u32(idt);
+  asm.align(8);
+  asm.here(idt);
+  asm.reserve(256 * 8);
+  asm.here(over);
+  asm.lgdt(mem48(gdtPointer));
+  asm.jmp(far(flat.code, loaded));
+  asm.here(loaded);
+  asm.mov(ax, flat.data);
+  for (const segment of [ds, es, ss]) asm.mov(segment, ax);
+  for (const [n, handler] of handlers.entries()) emitGate(asm, idt, firstVector + n, handler);
+  asm.lidt(mem48(idtPointer));
+  asm.mov(mem32(lapic.base + lapic.spurious), 0x1ff);
+  asm.sti();
+}
+
+function emitGate(asm: Assembler, idt: Label, vector: number, handler: Label): void {
+  asm.mov(edi, idt.plus(vector * 8));
+  asm.mov(eax, handler);
+  asm.and(eax, 0xffff);
+  asm.or(eax, flat.code << 16);
+  asm.mov(mem32(edi), eax);
+  asm.mov(eax, handler);
+  asm.and(eax, 0xffff_0000 | 0);
+  asm.or(eax, 0x8e00);
+  asm.mov(mem32(edi, { disp: 4 }), eax);
+}
+
+let checks = 0;
+
+/** Ends the machine with `status` unless a word of memory is `value`. */
+export function emitExpect(
+  asm: Assembler,
+  word: ReturnType<typeof mem32>,
+  value: number,
+  status: number,
+): void {
+  const good = asm.label(`good ${checks++}`);
+  asm.mov(eax, word);
+  asm.cmp(eax, value | 0);
+  asm.je(good);
+  asm.mov(eax, status);
+  asm.mov(dx, debugExitPort);
+  asm.out(dx, eax);
+  asm.here(good);
+}
+
+/** Halts until a word of memory, looked at after every interrupt, is at least `value`. */
+export function emitAwait(asm: Assembler, word: ReturnType<typeof mem32>, value: number): void {
+  const look = asm.label(`look ${checks++}`);
+  const enough = asm.label(`enough ${checks++}`);
+  asm.here(look);
+  asm.cli();
+  asm.mov(eax, word);
+  asm.cmp(eax, value | 0);
+  asm.jae(enough);
+  asm.sti();
+  asm.hlt();
+  asm.jmp(look);
+  asm.here(enough);
+  asm.sti();
+}
+
+/** Where the devices of these guests say their capability is, and the slot the first of them has. */
+export const firstSlot = 4;
+const plainMsix = { bar: 1, capability: 0x40 } as const;
+
+/** Two queues of the storm device; each of their messages finds the LP halted. Ends with status 0. */
+export const stormGuest = guest((asm) => {
+  const record = 0x21_0000;
+  const queue = (n: number, register: number) => mem32(ebx, { disp: 0x1000 + 0x40 * n + register });
+  emitCountingHandlers(asm, 3);
+  emitEnableDevice(asm, firstSlot, 3, plainMsix);
+  emitLoadBar(asm, firstSlot, 0, ebx);
+  emitExpect(asm, mem32(ebx), 0x4d52_5453, 10);
+  for (const [n, first, span, interval, count] of [
+    [0, 0, 1, 200_000, 20],
+    [1, 1, 2, 300_000, 14],
+  ] as const) {
+    asm.mov(queue(n, 0x04), first);
+    asm.mov(queue(n, 0x08), span);
+    asm.mov(queue(n, 0x0c), interval);
+    asm.mov(queue(n, 0x14), count);
+    asm.mov(queue(n, 0x20), record + 0x100 * n);
+  }
+  asm.mov(mem32(ebx, { disp: 0x10 }), 1);
+  // The last message of each entry finds its record in memory.
+  emitAwait(asm, mem32(record), 20);
+  emitAwait(asm, mem32(record + 0x100), 7);
+  emitAwait(asm, mem32(record + 0x110), 7);
+  emitExpect(asm, mem32(ebx, { disp: 0x0c }), 0, 11);
+  emitExpect(asm, queue(0, 0x18), 20, 12);
+  emitExpect(asm, queue(1, 0x18), 14, 13);
+  emitExpect(asm, mem32(ebx, { disp: 0x8004 }), 7, 14);
+  asm.mov(eax, mem32(interruptCounts));
+  asm.add(eax, mem32(interruptCounts + 4));
+  asm.add(eax, mem32(interruptCounts + 8));
+  emitExit(asm);
+});
