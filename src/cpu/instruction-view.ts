@@ -57,6 +57,10 @@ export class InstructionView {
   get mnemonic(): number {
     return this.#state.u16[(this.#record + recordOffset.mnemonic) >>> 1] ?? 0;
   }
+  /** What an undefined instruction would be on a processor that has it; 0 of bytes that are none. */
+  get unknownMnemonic(): number {
+    return this.#state.u16[(this.#record + recordOffset.form) >>> 1] ?? 0;
+  }
   /** Number of the destination / source register (0..15; control, debug and segment registers likewise). */
   get destination(): number {
     return this.#registerNumber(recordOffset.destination);

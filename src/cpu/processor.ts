@@ -11,6 +11,7 @@ import type { CorePort } from "./core-port.ts";
 import { afterFault, exceptionEvent } from "./double-fault.ts";
 import { deliverThroughIdt } from "./event-delivery.ts";
 import { takeEvent } from "./event-window.ts";
+import type { InstructionView } from "./instruction-view.ts";
 import { Acceptance } from "./local-apic/local-apic.ts";
 import { lpMailbox } from "./local-apic/lp-mailbox.ts";
 import {
@@ -20,6 +21,7 @@ import {
   type LpStop,
 } from "./logical-processor.ts";
 import { privateOffset } from "./lp-private.ts";
+import { offeredInstructions } from "./models/offered-instructions.ts";
 import { isWaitOver } from "./monitor.ts";
 import type { DeliveredEvent } from "./ports.ts";
 import { noSipi, powerUp } from "./power-up.ts";
@@ -49,13 +51,14 @@ export class Processor extends LogicalProcessor {
 
   /** @param createCore another source of instructions than the machine code of the memory */
   constructor(options: LogicalProcessorOptions, createCore?: (host: CoreHost) => CorePort) {
-    const { memory, layout, index, module, codePages } = options;
+    const { memory, layout, index, module, codePages, model } = options;
     const base = windowBase(layout, index);
+    const offers = offeredInstructions(model);
     super(
       options,
       createCore ??
         ((host) =>
-          new ExecutionCore({ memory, layout, windowBase: base, module, host, codePages })),
+          new ExecutionCore({ memory, layout, windowBase: base, module, host, codePages, offers })),
     );
     this.#pending = (base + lpOffset.pending) >>> 2;
     this.#mailbox = lpMailbox(this.state.i32, base);
@@ -451,11 +454,11 @@ export class Processor extends LogicalProcessor {
     const insn = this.view.at(record);
     const handler = this.handlerOf(insn);
     if (handler === undefined) {
-      throw this.#unknown(insn.mnemonic);
+      throw this.#unknown(insn);
     }
     return handler(this, insn);
   }
-  #unknown(mnemonic: number): Fault {
+  #unknown({ mnemonic, unknownMnemonic }: InstructionView): Fault {
     const { state } = this;
     const blocked = (state.read32(lpOffset.codeMode) & codeMode.simdBlocked) !== 0;
     if (blocked && simdMnemonics.has(mnemonic)) {
@@ -464,7 +467,7 @@ export class Processor extends LogicalProcessor {
         (state.read32(lpOffset.cr4) & cr4Bit.OSFXSR) !== 0;
       return available ? deviceNotAvailable() : undefinedOpcode();
     }
-    const name = mnemonicName(mnemonic);
+    const name = mnemonicName(unknownMnemonic || mnemonic);
     this.unsupported.set(name, (this.unsupported.get(name) ?? 0) + 1);
     return undefinedOpcode();
   }

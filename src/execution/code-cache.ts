@@ -60,8 +60,9 @@ export class CodeCache {
     windowBase: number,
     codePages: CodePages,
     port: CodePagePort,
+    offers: (code: number) => boolean,
   ) {
-    this.#decoder = new BlockDecoder(memory, windowBase);
+    this.#decoder = new BlockDecoder(memory, windowBase, offers);
     this.#codePages = codePages;
     this.#port = port;
     this.#u8 = new Uint8Array(memory.buffer);

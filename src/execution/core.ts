@@ -16,6 +16,8 @@ export interface ExecutionCoreOptions {
   readonly module: WebAssembly.Module;
   readonly host: CoreHost;
   readonly codePages: CodePagePort;
+  /** Which encodings there are, by iced's number; the others are undefined opcodes. Decided once, when code is decoded. */
+  readonly offers: (code: number) => boolean;
 }
 
 type Run = (budget: number) => number;
@@ -48,17 +50,19 @@ export class ExecutionCore {
   /** Limit that blocks of a limited code segment were decoded under. */
   #limit = wholeRange;
 
-  constructor({ memory, layout, windowBase, module, host, codePages }: ExecutionCoreOptions) {
+  constructor(options: ExecutionCoreOptions) {
+    const { memory, layout, windowBase, module, host, codePages, offers } = options;
     this.tlb = new Tlb(memory, windowBase);
     this.#pages = new CodePages(memory, layout);
     this.#port = codePages;
-    this.cache = new CodeCache(memory, windowBase, this.#pages, {
+    const port: CodePagePort = {
       claim: (page) => {
         this.tlb.protectPhysicalPage(page);
         codePages.claim(page);
       },
       changed: (page) => codePages.changed(page),
-    });
+    };
+    this.cache = new CodeCache(memory, windowBase, this.#pages, port, offers);
     this.#host = host;
     this.#base = windowBase;
     this.#ramBytes = layout.ramBytes;

@@ -1,9 +1,11 @@
 import {
+  Code,
   Decoder,
   DecoderError,
   DecoderOptions,
   Instruction as IcedInstruction,
   type Instruction,
+  Mnemonic,
   OpKind,
   Register,
 } from "iced-x86";
@@ -29,6 +31,13 @@ export const blockInstructionsMax = 64;
 const decodersKept = 8;
 /** Bits of a canonical address that count. */
 const linearBits = 48;
+
+/** Prefixes that mean nothing on a processor without the instruction that they make. */
+const prefixOptions: readonly (readonly [Code, DecoderOptions])[] = [
+  [Code.Tzcnt_r32_rm32, DecoderOptions.NoMPFX_0FBC],
+  [Code.Lzcnt_r32_rm32, DecoderOptions.NoMPFX_0FBD],
+  [Code.Wbnoinvd, DecoderOptions.NoWbnoinvd],
+];
 
 const segmentNumber = new Map<number, number>([
   [Register.ES, Segment.ES],
@@ -80,8 +89,19 @@ export class BlockDecoder {
   #latest: Uint8Array = new Uint8Array();
   readonly #instruction = new IcedInstruction();
 
-  constructor(memory: WebAssembly.Memory, windowBase: number) {
+  readonly #offers: (code: number) => boolean;
+  /** Answers of `offers` so far. */
+  readonly #offered: (boolean | undefined)[] = [];
+  readonly #options: number;
+
+  /** @param offers which encodings there are, by iced's number */
+  constructor(memory: WebAssembly.Memory, windowBase: number, offers: (code: number) => boolean) {
     const { buffer } = memory;
+    this.#offers = offers;
+    this.#options = prefixOptions.reduce(
+      (options, [code, option]) => (offers(code) ? options : options | option),
+      DecoderOptions.None as number,
+    );
     this.#u8 = new Uint8Array(buffer);
     this.#u16 = new Uint16Array(buffer);
     this.#u32 = new Uint32Array(buffer);
@@ -138,7 +158,7 @@ export class BlockDecoder {
     lastOffset: bigint,
     at: number,
   ): DecodedBlock {
-    const decoder = new Decoder(bitness(mode), code, DecoderOptions.None);
+    const decoder = new Decoder(bitness(mode), code, this.#options);
     decoder.ip = rip;
     decoder.decodeOut(this.#instruction);
     decoder.free();
@@ -192,7 +212,7 @@ export class BlockDecoder {
       this.#pages.shift()?.decoder.free();
     }
     const bytes = this.#u8.slice(page, page + pageBytes);
-    const decoder = new Decoder(bitness(mode), bytes, DecoderOptions.None);
+    const decoder = new Decoder(bitness(mode), bytes, this.#options);
     this.#pages.push({ key, version, bytes, decoder });
     this.#latest = bytes;
     return decoder;
@@ -234,10 +254,30 @@ export class BlockDecoder {
     }
     const memory = this.#writeOperands(record, insn, plan, mode);
     this.#u8[record + recordOffset.prefixes] = prefixes(insn, memory !== "none");
+    if (!this.#isOffered(insn.code)) {
+      return this.#writeUndefined(record, insn);
+    }
     if (plan.ends && isStrayBranch(insn, mode, lastOffset)) {
       return this.#writeSystem(record);
     }
     return this.#writeForm(record, insn, plan, memory, mode);
+  }
+
+  #isOffered(code: number): boolean {
+    let answer = this.#offered[code];
+    if (answer === undefined) {
+      answer = this.#offers(code);
+      this.#offered[code] = answer;
+    }
+    return answer;
+  }
+
+  /** The processor does not know the instruction: whatever it would do, it is undefined. What it is goes to `form`, for reports. */
+  #writeUndefined(record: number, insn: Instruction): BlockEnd {
+    this.#u16[(record + recordOffset.code) >>> 1] = Code.INVALID;
+    this.#u16[(record + recordOffset.mnemonic) >>> 1] = Mnemonic.INVALID;
+    this.#u16[(record + recordOffset.form) >>> 1] = insn.mnemonic;
+    return this.#writeSystem(record);
   }
 
   /** The instruction is executed in TypeScript. */

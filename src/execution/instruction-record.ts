@@ -30,7 +30,7 @@ export const recordOffset = {
   displacement: 32,
   /** u16: instructions from here to the end of the block, this one included. */
   left: 36,
-  /** u16: index of the cold function, or of the system handler. */
+  /** u16: index of the cold function; of an instruction that the processor does not know, its iced Mnemonic. */
   form: 38,
   /** i64: RIP of the next instruction. */
   next: 40,

@@ -2,6 +2,7 @@ import { present } from "../base/assert.ts";
 import type { CorePort } from "../cpu/core-port.ts";
 import { lpMailbox } from "../cpu/local-apic/lp-mailbox.ts";
 import type { LogicalProcessorOptions } from "../cpu/logical-processor.ts";
+import { offeredInstructions } from "../cpu/models/offered-instructions.ts";
 import type { Bus, Clock, InterruptFabric, TraceSink } from "../cpu/ports.ts";
 import { Processor } from "../cpu/processor.ts";
 import { flagBit } from "../cpu/register-bits.ts";
@@ -166,17 +167,22 @@ export class LpHost implements LpActor {
 /** What makes the instruction source of a scripted LP; undefined for machine code alone. */
 function scriptedCore(
   { scripts }: LpHostOptions,
-  { memory, layout, index, module, codePages, clock, trace }: LogicalProcessorOptions,
+  { memory, layout, index, module, codePages, clock, trace, model }: LogicalProcessorOptions,
 ): ((host: CoreHost) => CorePort) | undefined {
   if (scripts === undefined) return undefined;
   const base = windowBase(layout, index);
+  const offers = offeredInstructions(model);
   return (host) =>
     new ScriptedCore({
       ...{ memory, index, host, clock, trace },
       windowBase: base,
       streams: scripts,
       createMachineCode: (codeHost) =>
-        new ExecutionCore({ memory, layout, windowBase: base, module, host: codeHost, codePages }),
+        new ExecutionCore({
+          ...{ memory, layout, module, codePages, offers },
+          windowBase: base,
+          host: codeHost,
+        }),
     });
 }
 

@@ -4,6 +4,7 @@ import {
   type LpStop,
 } from "../../src/cpu/logical-processor.ts";
 import type { CpuModel } from "../../src/cpu/models/cpu-model.ts";
+import { offeredInstructions } from "../../src/cpu/models/offered-instructions.ts";
 import { skylakeServer } from "../../src/cpu/models/skylake-server.ts";
 import type { Bus, Intercepts } from "../../src/cpu/ports.ts";
 import { cr0Bit, cr4Bit, eferBit, flagBit } from "../../src/cpu/register-bits.ts";
@@ -71,7 +72,16 @@ export class BareProcessor extends LogicalProcessor {
     super(options, (host) => {
       const base = windowBase(layout, 0);
       const { codePages } = options;
-      return new ExecutionCore({ memory, layout, windowBase: base, module, host, codePages });
+      const offers = offeredInstructions(model);
+      return new ExecutionCore({
+        memory,
+        layout,
+        windowBase: base,
+        module,
+        host,
+        codePages,
+        offers,
+      });
     });
     this.bus = bus;
     this.addInstructions(systemInstructions);

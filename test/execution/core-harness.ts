@@ -99,6 +99,7 @@ export class CoreHarness implements CoreHost {
       windowBase: this.window,
       module: options.module ?? compileInterpreter(),
       host: this,
+      offers: () => true,
       codePages: { claim: () => undefined, changed: () => undefined },
     });
     this.set32(lpOffset.tlbContext, (1 << contextModeBits) | contextMode.user);

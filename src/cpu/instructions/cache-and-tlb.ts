@@ -8,7 +8,6 @@ import type {
   InstructionTable,
   LogicalProcessor,
 } from "../logical-processor.ts";
-import type { CpuFeature } from "../models/cpu-features.ts";
 import { cr4Bit } from "../register-bits.ts";
 import { generalProtection, undefinedOpcode } from "../trap.ts";
 
@@ -46,7 +45,7 @@ const Invpcid = { Address: 0, Context: 1, AllAndGlobals: 2, All: 3 } as const;
 /** INVPCID—Invalidate Process-Context Identifier. */
 function invpcid(lp: LogicalProcessor, insn: InstructionView): number {
   const { nonRoot } = lp.intercepts;
-  if (!lp.model.features.has("invpcid") || (nonRoot && lp.intercepts.isUndefined("INVPCID"))) {
+  if (nonRoot && lp.intercepts.isUndefined("INVPCID")) {
     throw undefinedOpcode();
   }
   lp.requirePrivilege0();
@@ -86,9 +85,7 @@ const cacheWide =
   (which: "INVD" | "WBINVD" | "WBNOINVD"): InstructionHandler =>
   (lp, insn) => {
     lp.requirePrivilege0();
-    // Without the feature the prefix of WBNOINVD means nothing.
-    const name = which === "WBNOINVD" && !lp.model.features.has("wbnoinvd") ? "WBINVD" : which;
-    if (lp.intercepts.nonRoot && lp.intercepts.instruction(name, insn, 0n)) {
+    if (lp.intercepts.nonRoot && lp.intercepts.instruction(which, insn, 0n)) {
       return Outcome.Jump;
     }
     lp.clock.charge?.("cacheFlush");
@@ -96,15 +93,10 @@ const cacheWide =
   };
 
 /** CLFLUSH, CLFLUSHOPT, CLWB: checked as a read of one byte. */
-const cacheLine =
-  (feature: CpuFeature): InstructionHandler =>
-  (lp, insn) => {
-    if (!lp.model.features.has(feature)) {
-      throw undefinedOpcode();
-    }
-    lp.linear.checkReadable(lp.effectiveLinear(insn, 0, 1, false), 1, AccessClass.Current);
-    return Outcome.Next;
-  };
+function cacheLine(lp: LogicalProcessor, insn: InstructionView): number {
+  lp.linear.checkReadable(lp.effectiveLinear(insn, 0, 1, false), 1, AccessClass.Current);
+  return Outcome.Next;
+}
 
 export const cacheAndTlbInstructions: InstructionTable = {
   Invlpg: invlpg,
@@ -112,7 +104,7 @@ export const cacheAndTlbInstructions: InstructionTable = {
   Invd: cacheWide("INVD"),
   Wbinvd: cacheWide("WBINVD"),
   Wbnoinvd: cacheWide("WBNOINVD"),
-  Clflush: cacheLine("clflush"),
-  Clflushopt: cacheLine("clflushopt"),
-  Clwb: cacheLine("clwb"),
+  Clflush: cacheLine,
+  Clflushopt: cacheLine,
+  Clwb: cacheLine,
 };

@@ -4,7 +4,7 @@ import { AccessClass } from "../address-space.ts";
 import type { InstructionView } from "../instruction-view.ts";
 import type { InstructionTable, LogicalProcessor } from "../logical-processor.ts";
 import { flagBit } from "../register-bits.ts";
-import { generalProtection, undefinedOpcode } from "../trap.ts";
+import { generalProtection } from "../trap.ts";
 
 const Gpr = { rax: 0, rcx: 1, rdx: 2, rbx: 3 } as const;
 
@@ -13,9 +13,6 @@ const Gpr = { rax: 0, rcx: 1, rdx: 2, rbx: 3 } as const;
  * still come between the comparison and the write of the other half.
  */
 function cmpxchg16b(lp: LogicalProcessor, insn: InstructionView): number {
-  if (!lp.model.features.has("cmpxchg16b")) {
-    throw undefinedOpcode();
-  }
   const linear = lp.effectiveLinear(insn, 0, 16, true);
   if ((linear & 0xfn) !== 0n) {
     throw generalProtection();

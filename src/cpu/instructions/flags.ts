@@ -95,7 +95,7 @@ function sti(lp: LogicalProcessor): number {
 
 /** CLAC and STAC: Clear, Set AC Flag in EFLAGS Register. */
 const setAccess = (image: number) => (lp: LogicalProcessor) => {
-  if (!lp.model.features.has("smap") || lp.state.cpl !== 0) {
+  if (lp.state.cpl !== 0) {
     throw undefinedOpcode();
   }
   lp.changeFlags(image, flagBit.AC);

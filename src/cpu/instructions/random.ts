@@ -6,18 +6,14 @@ import type {
   LogicalProcessor,
 } from "../logical-processor.ts";
 import { flagBit } from "../register-bits.ts";
-import { undefinedOpcode } from "../trap.ts";
 import { writeRegister } from "./register-operands.ts";
 
 const statusFlags = flagBit.CF | flagBit.PF | flagBit.AF | flagBit.ZF | flagBit.SF | flagBit.OF;
 
 /** RDRAND and RDSEED never run dry: CF is always set. */
 const randomNumber =
-  (which: "RDRAND" | "RDSEED", feature: "rdrand" | "rdseed"): InstructionHandler =>
+  (which: "RDRAND" | "RDSEED"): InstructionHandler =>
   (lp: LogicalProcessor, insn: InstructionView): number => {
-    if (!lp.model.features.has(feature)) {
-      throw undefinedOpcode();
-    }
     if (lp.intercepts.nonRoot && lp.intercepts.instruction(which, insn, 0n)) {
       return Outcome.Jump;
     }
@@ -28,6 +24,6 @@ const randomNumber =
   };
 
 export const randomInstructions: InstructionTable = {
-  Rdrand: randomNumber("RDRAND", "rdrand"),
-  Rdseed: randomNumber("RDSEED", "rdseed"),
+  Rdrand: randomNumber("RDRAND"),
+  Rdseed: randomNumber("RDSEED"),
 };

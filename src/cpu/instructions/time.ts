@@ -31,7 +31,7 @@ function rdtsc(lp: LogicalProcessor, insn: InstructionView): number {
 /** RDTSCP—Read Time-Stamp Counter and Processor ID. */
 function rdtscp(lp: LogicalProcessor, insn: InstructionView): number {
   const { nonRoot } = lp.intercepts;
-  if (!lp.model.features.has("rdtscp") || (nonRoot && lp.intercepts.isUndefined("RDTSCP"))) {
+  if (nonRoot && lp.intercepts.isUndefined("RDTSCP")) {
     throw undefinedOpcode();
   }
   requireTimeAccess(lp);
@@ -45,8 +45,7 @@ function rdtscp(lp: LogicalProcessor, insn: InstructionView): number {
 
 /** RDPID—Read Processor ID. */
 function rdpid(lp: LogicalProcessor, insn: InstructionView): number {
-  const { nonRoot } = lp.intercepts;
-  if (!lp.model.features.has("rdpid") || (nonRoot && lp.intercepts.isUndefined("RDTSCP"))) {
+  if (lp.intercepts.nonRoot && lp.intercepts.isUndefined("RDTSCP")) {
     throw undefinedOpcode();
   }
   writeRegister(lp.state, insn.destination, lp.is64Bit ? 8 : 4, lp.state.get("tscAux"));

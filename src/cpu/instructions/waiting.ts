@@ -38,7 +38,7 @@ const addressBits = new Map([
 ]);
 
 function requireMonitor(lp: LogicalProcessor): void {
-  if (!lp.model.features.has("monitor") || lp.state.cpl !== 0) {
+  if (lp.state.cpl !== 0) {
     throw undefinedOpcode();
   }
 }

@@ -437,6 +437,11 @@ const hintNames = [
   "Lfence",
   "Sfence",
   "Cldemote",
+  "Prefetchit0",
+  "Prefetchit1",
+  "Rdsspd",
+  "Rdsspq",
+  "Reservednop",
 ];
 export const hintFamilies: readonly Family[] = [
   ...hintNames.map(
