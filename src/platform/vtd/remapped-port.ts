@@ -1,6 +1,5 @@
 import { isInterruptAddress } from "../msi-message.ts";
 import type { RequesterPort } from "../requester.ts";
-import type { DmaRemapping } from "./dma-remapping.ts";
 import type { InterruptRemapping } from "./interrupt-remapping.ts";
 import { Permission } from "./second-stage.ts";
 import type { VtdMemory } from "./table-memory.ts";
@@ -25,7 +24,8 @@ export function offsetOfAddress(address: number | bigint): number {
 export interface RemappedPortOptions {
   readonly requester: number;
   readonly memory: VtdMemory;
-  readonly remapping: DmaRemapping;
+  /** @returns number of the page of the host, or -1 for a page that the function may not reach */
+  readonly translate: (page: number, need: number) => number;
   readonly interrupts: InterruptRemapping;
 }
 
@@ -36,16 +36,16 @@ export interface RemappedPortOptions {
 export class RemappedPort implements RequesterPort {
   readonly #requester: number;
   readonly #memory: VtdMemory;
-  readonly #remapping: DmaRemapping;
+  readonly #translateDma: (page: number, need: number) => number;
   readonly #interrupts: InterruptRemapping;
   readonly #word = new Uint8Array(4);
   /** Host pages of a request that spans several. */
   readonly #frames: number[] = [];
 
-  constructor({ requester, memory, remapping, interrupts }: RemappedPortOptions) {
+  constructor({ requester, memory, translate, interrupts }: RemappedPortOptions) {
     this.#requester = requester;
     this.#memory = memory;
-    this.#remapping = remapping;
+    this.#translateDma = translate;
     this.#interrupts = interrupts;
   }
 
@@ -112,7 +112,7 @@ export class RemappedPort implements RequesterPort {
     if (isInterruptAddress(page * pageBytes)) {
       return -1;
     }
-    return this.#remapping.translate(this.#requester, page, need);
+    return this.#translateDma(page, need);
   }
 
   /** Fills `#frames`. @param bytes from the beginning of the first page on */

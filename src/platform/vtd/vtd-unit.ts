@@ -2,6 +2,7 @@ import type { InterruptFabric } from "../../cpu/ports.ts";
 import { allOnes, type MmioDevice } from "../device.ts";
 import type { RequesterPort } from "../requester.ts";
 import { serverCapabilities, type VtdCapabilities } from "./capabilities.ts";
+import { DeviceTlbCache } from "./device-tlb-cache.ts";
 import type { DeviceTlb } from "./device-tlbs.ts";
 import { DmaRemapping } from "./dma-remapping.ts";
 import { EventInterrupt } from "./event-interrupt.ts";
@@ -83,12 +84,15 @@ export class VtdUnit implements MmioDevice {
 
   /** The way to memory and to the interrupt bus of the function with that id. */
   port(requester: number): RequesterPort {
-    return new RemappedPort({
-      requester,
-      memory: this.#memory,
-      remapping: this.#remapping,
-      interrupts: this.#interrupts,
-    });
+    const remapping = this.#remapping;
+    return this.#port(requester, (page, need) => remapping.translate(requester, page, need));
+  }
+
+  /** The same for a function that has a TLB of its own, and uses it while `tlb` is enabled. */
+  cachingPort(requester: number): { readonly port: RequesterPort; readonly tlb: DeviceTlbCache } {
+    const tlb = new DeviceTlbCache(requester, this.#remapping);
+    this.attachDeviceTlb(requester, tlb);
+    return { tlb, port: this.#port(requester, (page, need) => tlb.translate(page, need)) };
   }
 
   /** A function with a TLB of its own: invalidations are sent to it. */
@@ -96,9 +100,12 @@ export class VtdUnit implements MmioDevice {
     this.#deviceTlbs.set(requester, tlb);
   }
 
-  /** DMA remapping, for functions that translate their addresses themselves. */
-  get remapping(): DmaRemapping {
-    return this.#remapping;
+  #port(requester: number, translate: (page: number, need: number) => number): RequesterPort {
+    return new RemappedPort({
+      ...{ requester, translate },
+      memory: this.#memory,
+      interrupts: this.#interrupts,
+    });
   }
 
   /**
