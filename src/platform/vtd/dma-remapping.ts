@@ -3,7 +3,7 @@ import { type Context, ContextCache, ContextKind } from "./context-cache.ts";
 import { AddressType, type FaultLog } from "./fault-log.ts";
 import { FaultReason } from "./fault-reasons.ts";
 import { Iotlb } from "./iotlb.ts";
-import { Permission, SecondStageWalk } from "./second-stage.ts";
+import { Permission, permits, SecondStageWalk } from "./second-stage.ts";
 import type { TableMemory } from "./table-memory.ts";
 
 /** What `translate` answers for a blocked request. */
@@ -148,7 +148,7 @@ export class DmaRemapping {
     if (page >= reach) {
       return FaultReason.AddressBeyondWidth;
     }
-    const reason = walk.walk(table, levels, page);
+    const reason = walk.walk(table, levels, page, need);
     if (reason !== 0) {
       return reason;
     }
@@ -237,11 +237,6 @@ export class DmaRemapping {
       this.#faults.record({ reason, requester, page, isRead, addressType });
     }
   }
-}
-
-/** A read of no bytes needs some permission, whichever. */
-function permits(permissions: number, need: number): boolean {
-  return need === 0 ? permissions !== 0 : (permissions & need) === need;
 }
 
 /** Page number of the address in the entry that was read last; nothing above the host's width is set. */

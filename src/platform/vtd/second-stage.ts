@@ -5,6 +5,11 @@ import type { TableMemory } from "./table-memory.ts";
 export const Permission = { Read: 1, Write: 2 } as const;
 const anyPermission = Permission.Read | Permission.Write;
 
+/** A read of no bytes needs some permission, whichever. */
+export function permits(permissions: number, need: number): boolean {
+  return need === 0 ? permissions !== 0 : (permissions & need) === need;
+}
+
 const entryBit = { page: 1 << 7, snoop: 1 << 11 } as const;
 /** Of an entry's upper half: the address, as far as tables may have one. */
 const addressHighMask = 0xf_ffff;
@@ -38,10 +43,10 @@ export class SecondStageWalk {
   /**
    * @param table number of the page of the highest table
    * @param page number of the page to translate, within what so many levels reach
-   * @returns 0, or the reason of the fault: table outside RAM, or reserved bit in an entry that is present. That nothing maps
-   *   the page is told by `permissions` being 0.
+   * @param need the walk ends at the first entry that does not permit it; `permissions` then tells
+   * @returns 0, or the reason of the fault: table outside RAM, or reserved bit in an entry that is present
    */
-  walk(table: number, levels: number, page: number): FaultReason | 0 {
+  walk(table: number, levels: number, page: number, need: number): FaultReason | 0 {
     this.permissions = anyPermission;
     let next = table;
     for (let level = levels; level >= 1; level--) {
@@ -59,13 +64,13 @@ export class SecondStageWalk {
       if (this.#isReserved(low, high, level, isLeaf)) {
         return FaultReason.PageTableReserved;
       }
+      if (!permits(this.permissions, need)) {
+        return 0;
+      }
       next = (high & addressHighMask) * 2 ** 20 + (low >>> 12);
       if (isLeaf) {
         this.frame = next + (page % span);
         this.level = level;
-        return 0;
-      }
-      if (this.permissions === 0) {
         return 0;
       }
     }

@@ -4,14 +4,15 @@ import type { RequesterPort } from "../requester.ts";
 import { serverCapabilities, type VtdCapabilities } from "./capabilities.ts";
 import { DeviceTlbCache } from "./device-tlb-cache.ts";
 import type { DeviceTlb } from "./device-tlbs.ts";
-import { DmaRemapping } from "./dma-remapping.ts";
+import { blocked, DmaRemapping } from "./dma-remapping.ts";
 import { EventInterrupt } from "./event-interrupt.ts";
 import { FaultLog } from "./fault-log.ts";
 import { type EntryFetch, InterruptRemapping, noRequester } from "./interrupt-remapping.ts";
 import { InvalidationQueue } from "./invalidation-queue.ts";
 import { contextCommand, iotlbCommand } from "./register-invalidation.ts";
 import { GlobalBit, RegisterFile, VtdRegister, vtdAddress, vtdBytes } from "./registers.ts";
-import { RemappedPort } from "./remapped-port.ts";
+import { pageOfAddress, RemappedPort } from "./remapped-port.ts";
+import { Permission } from "./second-stage.ts";
 import { TableMemory, type VtdMemory } from "./table-memory.ts";
 
 export interface VtdUnitOptions {
@@ -106,6 +107,17 @@ export class VtdUnit implements MmioDevice {
       memory: this.#memory,
       interrupts: this.#interrupts,
     });
+  }
+
+  /**
+   * Where a DMA request of one byte would go; faults are recorded as for the request itself.
+   * @returns the host's address, undefined when it is blocked
+   */
+  translate(requester: number, address: bigint, isWrite: boolean): bigint | undefined {
+    const page = pageOfAddress(address);
+    const need = isWrite ? Permission.Write : Permission.Read;
+    const frame = Number.isNaN(page) ? blocked : this.#remapping.translate(requester, page, need);
+    return frame === blocked ? undefined : BigInt(frame) * 4096n + (address & 0xfffn);
   }
 
   /**
