@@ -2,14 +2,17 @@
 import type { Assembler } from "../../src/isa/assembler.ts";
 import type { Label, Register32 } from "../../src/isa/assembler-operands.ts";
 import {
+  al,
   ax,
   ds,
   dx,
   eax,
   ebx,
+  ecx,
   edi,
   es,
   far,
+  mem8,
   mem32,
   mem48,
   ss,
@@ -18,6 +21,7 @@ import { emitExit, guest } from "./guests.ts";
 
 const lapic = { base: 0xfee0_0000, eoi: 0xb0, spurious: 0xf0 } as const;
 const debugExitPort = 0xf4;
+const serialPort = 0x3f8;
 const flat = { code: 0x08, data: 0x10 } as const;
 const configurationPort = { address: 0xcf8, data: 0xcfc } as const;
 const header = { command: 0x04, bars: 0x10, capabilities: 0x34 } as const;
@@ -158,6 +162,17 @@ export function emitAwait(asm: Assembler, word: ReturnType<typeof mem32>, value:
   asm.sti();
 }
 
+/** Sends bytes from EDI on to COM1. Clobbers EAX, ECX, EDX, EDI. */
+function emitPrintMemory(asm: Assembler, bytes: number): void {
+  asm.mov(ecx, bytes);
+  asm.mov(dx, serialPort);
+  const next = asm.here(`next byte ${checks++}`);
+  asm.mov(al, mem8(edi));
+  asm.out(dx, al);
+  asm.inc(edi);
+  asm.loop(next);
+}
+
 /** Where the devices of these guests say their capability is, and the slot the first of them has. */
 export const firstSlot = 4;
 const plainMsix = { bar: 1, capability: 0x40 } as const;
@@ -193,4 +208,47 @@ export const stormGuest = guest((asm) => {
   asm.add(eax, mem32(interruptCounts + 4));
   asm.add(eax, mem32(interruptCounts + 8));
   emitExit(asm);
+});
+
+/** The DMA engine copies a text in two pieces, is refused a third, and tells both by interrupts. Ends with status 0. */
+export const dmaGuest = guest((asm) => {
+  const ring = 0x21_0000;
+  const copy = 0x22_0000;
+  const text = asm.label("text");
+  const over = asm.label("over text");
+  const engine = (register: number) => mem32(ebx, { disp: register });
+  const descriptor = (n: number, offset: number) => mem32(ring + 32 * n + offset);
+  asm.jmp(over);
+  asm.here(text);
+  asm.ascii("two pieces make a whole\n");
+  asm.here(over);
+  emitCountingHandlers(asm, 2);
+  emitEnableDevice(asm, firstSlot, 2, plainMsix);
+  emitLoadBar(asm, firstSlot, 0, ebx);
+  emitExpect(asm, engine(0), 0x4541_4d44, 10);
+  for (const [n, at, to, length, flags] of [
+    [0, text, copy, 10, 2],
+    [1, text.plus(10), copy + 10, 14, 1],
+    [2, text, 0xd000_0000, 4, 0],
+  ] as const) {
+    asm.mov(descriptor(n, 0), at);
+    asm.mov(descriptor(n, 8), to | 0);
+    asm.mov(descriptor(n, 16), length);
+    asm.mov(descriptor(n, 20), flags);
+  }
+  asm.mov(engine(0x10), ring);
+  asm.mov(engine(0x18), 4);
+  asm.mov(engine(0x28), 3);
+  asm.mov(engine(0x04), 1);
+  asm.mov(engine(0x20), 3);
+  emitAwait(asm, mem32(interruptCounts + 4), 1);
+  emitExpect(asm, mem32(interruptCounts), 1, 11);
+  emitExpect(asm, descriptor(0, 24), 0x8000_0000, 12);
+  emitExpect(asm, descriptor(1, 24), 0x8000_0000, 13);
+  emitExpect(asm, descriptor(1, 28), 14, 14);
+  emitExpect(asm, descriptor(2, 24), 0x8000_0003, 15);
+  emitExpect(asm, engine(0x1c), 3, 16);
+  asm.mov(edi, copy);
+  emitPrintMemory(asm, 24);
+  emitExit(asm, 0);
 });

@@ -1,6 +1,7 @@
 import type { Clock } from "../../cpu/ports.ts";
 import type { PciDevice } from "../pci-device.ts";
 import type { PciSlot } from "../pci-slot.ts";
+import { DmaEngine } from "./dma-engine.ts";
 import { Edu } from "./edu.ts";
 import { Storm, stormEntriesMax, stormQueuesMax } from "./storm.ts";
 
@@ -32,6 +33,12 @@ export const deviceKinds: readonly DeviceKind[] = [
     summary: "QEMU's teaching device: DMA, INTx and MSI",
     parameters: {},
     create: (slot) => new Edu(slot),
+  },
+  {
+    name: "dma",
+    summary: "scatter-gather DMA engine with a ring of descriptors",
+    parameters: {},
+    create: (slot, _configuration, { clock }) => new DmaEngine(slot, clock),
   },
   {
     name: "storm",
