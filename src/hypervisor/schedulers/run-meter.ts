@@ -25,12 +25,14 @@ export class RunMeter {
     this.#since = Number.NaN;
   }
 
+  /** By the clock: nanoseconds that have not been told yet. */
+  elapsed(now: number): number {
+    return this.running ? now - this.#since : 0;
+  }
+
   /** By the clock: nanoseconds to charge now. */
   glance(now: number): number {
-    if (!this.running) {
-      return 0;
-    }
-    const charge = now - this.#since - this.#charged;
+    const charge = this.elapsed(now) - this.#charged;
     this.#charged += charge;
     return charge;
   }

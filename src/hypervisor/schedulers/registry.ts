@@ -1,0 +1,37 @@
+import { balance } from "./balance.ts";
+import { credit } from "./credit.ts";
+import { eevdf } from "./eevdf.ts";
+import { nullPolicy } from "./null.ts";
+import { type ParameterValues, resolveParameters } from "./parameters.ts";
+import { relaxedCoScheduling } from "./relaxed-co-scheduling.ts";
+import { roundRobin } from "./round-robin.ts";
+import { rtds } from "./rtds.ts";
+import type { Policy, Scheduler, SchedulerHost } from "./scheduler.ts";
+
+/** The policies there are. */
+export const policies: readonly Policy[] = [
+  roundRobin,
+  credit,
+  rtds,
+  nullPolicy,
+  eevdf,
+  relaxedCoScheduling,
+  balance,
+];
+
+export function findPolicy(name: string): Policy | undefined {
+  return policies.find((policy) => policy.name === name);
+}
+
+/**
+ * A scheduler of a policy, built in or of a user's own.
+ * @param given parameters that are not to be the defaults
+ * @throws ParameterError
+ */
+export function createScheduler(
+  policy: Policy,
+  host: SchedulerHost,
+  given: ParameterValues = {},
+): Scheduler {
+  return policy.create(host, resolveParameters(policy.parameters ?? {}, given));
+}

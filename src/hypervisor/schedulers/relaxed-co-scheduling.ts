@@ -1,0 +1,157 @@
+import { fairParameters, linuxScale } from "./eevdf.ts";
+import type { FairVcpu } from "./eevdf-queue.ts";
+import { FairScheduler } from "./fair-scheduler.ts";
+import type { Decision, Scheduler, SchedulerHost, VcpuHandle } from "./scheduler.ts";
+import { definePolicy } from "./scheduler.ts";
+import { VcpuStates } from "./vcpu-states.ts";
+
+const shortestSlice = 100_000;
+
+/** How far a vCPU has come. One that is blocked keeps up with its siblings. */
+interface Progress {
+  /** Nanoseconds, comparable between siblings. */
+  done: number;
+  /** Not running before the slowest sibling has come closer. */
+  stopped: boolean;
+}
+
+/**
+ * Relaxed co-scheduling: fair sharing of single vCPUs, except that one which has got too far ahead of a sibling is stopped
+ * until that has caught up half of the lead. Siblings need not run at the same time, but never drift apart.
+ */
+class RelaxedCoScheduling implements Scheduler {
+  readonly #host: SchedulerHost;
+  readonly #threshold: number;
+  readonly #fair: FairScheduler;
+  readonly #progress = new VcpuStates<Progress>();
+  /** A timer will ask that LP to look again. */
+  readonly #rechecking: boolean[];
+
+  constructor(host: SchedulerHost, fair: Fair, threshold: number) {
+    this.#host = host;
+    this.#threshold = threshold;
+    this.#rechecking = host.topology.lps.map(() => false);
+    this.#fair = new FairScheduler(host, {
+      ...fair,
+      slice: fair.slice * linuxScale(host),
+      mayRun: (state) => !this.#isStopped(state),
+    });
+  }
+
+  add(vcpu: VcpuHandle): void {
+    this.#fair.add(vcpu);
+    this.#progress.add(vcpu, { done: 0, stopped: false });
+  }
+
+  /** A vCPU comes back between the slowest and the limit of a lead. */
+  wake(vcpu: VcpuHandle): void {
+    const progress = this.#progress.of(vcpu);
+    const slowest = this.#slowestSibling(vcpu);
+    if (slowest !== undefined) {
+      progress.done = Math.min(slowest + this.#threshold / 2, Math.max(slowest, progress.done));
+    }
+    progress.stopped = false;
+    this.#fair.wake(vcpu);
+  }
+
+  block(vcpu: VcpuHandle): void {
+    this.#fair.block(vcpu);
+  }
+
+  yielded(vcpu: VcpuHandle): void {
+    this.#fair.yielded(vcpu);
+  }
+
+  pauseLoop(vcpu: VcpuHandle): VcpuHandle | undefined {
+    return this.#fair.pauseLoop(vcpu);
+  }
+
+  ran(vcpu: VcpuHandle, lp: number, ns: number): void {
+    this.#progress.of(vcpu).done += ns;
+    this.#fair.ran(vcpu, lp, ns);
+  }
+
+  pick(lp: number, current: VcpuHandle | undefined): Decision {
+    const { vcpu, slice } = this.#fair.pick(lp, current);
+    for (const state of this.#fair.membersOf(lp)) {
+      if (this.#progress.of(state.vcpu).stopped) {
+        this.#recheck(lp);
+      }
+    }
+    if (vcpu === undefined) {
+      return { vcpu, slice };
+    }
+    const rest = this.#threshold - this.#lead(this.#fair.states.of(vcpu));
+    return { vcpu, slice: Math.min(slice, Math.max(shortestSlice, rest)) };
+  }
+
+  gauges(vcpu: VcpuHandle): Readonly<Record<string, number>> {
+    return { ...this.#fair.gauges(vcpu), lead: this.#lead(this.#fair.states.of(vcpu)) };
+  }
+
+  #isStopped(state: FairVcpu): boolean {
+    const progress = this.#progress.of(state.vcpu);
+    const limit = progress.stopped ? this.#threshold / 2 : this.#threshold;
+    progress.stopped = this.#lead(state) >= limit;
+    return progress.stopped;
+  }
+
+  /** Nanoseconds ahead of the slowest sibling. */
+  #lead({ vcpu }: FairVcpu): number {
+    const slowest = this.#slowestSibling(vcpu);
+    return slowest === undefined ? 0 : this.#doneOf(vcpu) - slowest;
+  }
+
+  #slowestSibling(vcpu: VcpuHandle): number | undefined {
+    let slowest: number | undefined;
+    for (const sibling of vcpu.vm.vcpus) {
+      const isAwake =
+        sibling !== vcpu && (this.#fair.states.find(sibling)?.state ?? "blocked") !== "blocked";
+      if (isAwake) {
+        const done = this.#doneOf(sibling);
+        slowest = slowest === undefined ? done : Math.min(slowest, done);
+      }
+    }
+    return slowest;
+  }
+
+  /** Up to now: of a vCPU that runs, the time since it was last told is not in `done` yet. */
+  #doneOf(vcpu: VcpuHandle): number {
+    return (
+      this.#progress.of(vcpu).done + this.#fair.states.of(vcpu).meter.elapsed(this.#host.now())
+    );
+  }
+
+  #recheck(lp: number): void {
+    if (!this.#rechecking[lp]) {
+      this.#rechecking[lp] = true;
+      this.#host.at(this.#host.now() + this.#threshold / 4, () => {
+        this.#rechecking[lp] = false;
+        this.#host.kick(lp);
+      });
+    }
+  }
+}
+
+interface Fair {
+  readonly slice: number;
+  readonly runToParity: boolean;
+  readonly balanceInterval: number;
+}
+
+/** What VMware ESX does since version 3. Honours weights, ignores caps. */
+export const relaxedCoScheduling = definePolicy({
+  name: "relaxed-co",
+  title: "Relaxed co-scheduling on EEVDF",
+  source: "VMware, The CPU scheduler in VMware vSphere; the threshold is an estimate",
+  parameters: {
+    ...fairParameters,
+    threshold: {
+      default: 3_000_000,
+      unit: "ns",
+      minimum: 200_000,
+      about: "lead over the slowest sibling at which a vCPU stops",
+    },
+  },
+  create: (host, { threshold, ...fair }) => new RelaxedCoScheduling(host, fair, threshold),
+});
