@@ -59,15 +59,21 @@ export function writeGuestMemory(
   for (let vector = 0; vector < vectors; vector++) {
     const offset = gate(vector);
     if (offset === undefined) continue;
-    const interruptGate = 0x8e00n;
-    const low =
-      (offset & 0xffffn) |
-      (BigInt(selector.code) << 16n) |
-      (interruptGate << 32n) |
-      (((offset >> 16n) & 0xffffn) << 48n);
+    const [low, high] = interruptGate(offset);
     view.setBigUint64(idt + vector * gateBytes, low, true);
-    view.setBigUint64(idt + vector * gateBytes + 8, offset >> 32n, true);
+    view.setBigUint64(idt + vector * gateBytes + 8, high, true);
   }
+}
+
+/** The halves of a gate of such a guest's IDT, for a handler that is written there later. */
+export function interruptGate(offset: bigint): readonly [bigint, bigint] {
+  const presentInterruptGate = 0x8e00n;
+  const low =
+    (offset & 0xffffn) |
+    (BigInt(selector.code) << 16n) |
+    (presentInterruptGate << 32n) |
+    (((offset >> 16n) & 0xffffn) << 48n);
+  return [low, offset >> 32n];
 }
 
 /** Where a vCPU of such a guest begins. @param vcpu its index in the machine, below `guestVcpusMax` */

@@ -1,0 +1,62 @@
+import { Heap } from "../../base/heap.ts";
+import type { ScriptEnvironment } from "../../isa/operations.ts";
+import { DescheduleReason } from "../run-record.ts";
+import type { VirtualCpu } from "./virtual-machine.ts";
+
+/** Something the hypervisor is to do at a time, on one LP. */
+export interface HostTimer {
+  /** Nanoseconds from the start of the run. */
+  readonly time: number;
+  readonly due: { readonly type: "policy"; readonly action: () => void } | GuestTimer | EndOfRun;
+}
+interface GuestTimer {
+  readonly type: "guest";
+  readonly vcpu: VirtualCpu;
+}
+interface EndOfRun {
+  readonly type: "end";
+}
+
+/** Root: executes the hypervisor, interrupts held back. Guest: in non-root operation. Resting: halted, waits for an interrupt. */
+export type LpMode = "root" | "guest" | "resting";
+
+/** What the hypervisor keeps for each LP. LPs look at each other's: it is shared, as memory would be. */
+export class HostLp {
+  readonly index: number;
+  readonly environment: ScriptEnvironment;
+  mode: LpMode = "root";
+  /** Whom the policy has chosen. */
+  current: VirtualCpu | undefined = undefined;
+  /** Whose VMCS is current. */
+  loaded: VirtualCpu | undefined = undefined;
+  /** Who ran here last: whose data the caches hold. */
+  warm: VirtualCpu | undefined = undefined;
+  /** The policy is to be asked. */
+  mustPick = true;
+  /** Why the vCPU loses the LP, if it does. */
+  reason: DescheduleReason = DescheduleReason.Preempt;
+  /** An IPI that calls it has been sent and not been taken. */
+  isCalled = false;
+  /** vCPUs whose VMCS another LP wants cleared. */
+  readonly toClear: VirtualCpu[] = [];
+  readonly timers = new Heap<HostTimer>((timer) => timer.time);
+  /** What the local APIC's timer is set to; infinity: it is off. */
+  armed = Number.POSITIVE_INFINITY;
+  /** Since when `current` has used the LP without the policy having been told. */
+  untold = 0;
+  /** When the present slice ends, and whether the preemption timer knows. */
+  sliceEnd = Number.POSITIVE_INFINITY;
+  isTimerSet = false;
+  /** When the policy decided for `current`, until its first VM entry; then undefined. */
+  decidedAt: number | undefined = undefined;
+  /** The VM exit being handled: when the guest was left, and its basic reason. */
+  leftAt: number | undefined = undefined;
+  exitReason = 0;
+  /** Vectors taken while it rested. */
+  readonly taken: number[] = [];
+
+  constructor(index: number, environment: ScriptEnvironment) {
+    this.index = index;
+    this.environment = environment;
+  }
+}

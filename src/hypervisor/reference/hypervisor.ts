@@ -1,0 +1,160 @@
+import { Prng } from "../../base/prng.ts";
+import type { Script, ScriptEnvironment, ScriptedSoftware } from "../../isa/operations.ts";
+import { wrmsr } from "../../isa/operations.ts";
+import type { CostKey } from "../costs/cost-profile.ts";
+import type { RunRecorder } from "../run-record.ts";
+import type { HypervisorFeatures } from "../scenario.ts";
+import type { Scheduler, SchedulerHost } from "../schedulers/scheduler.ts";
+import type { Topology } from "../schedulers/topology.ts";
+import { msr } from "../vmx/architecture.ts";
+import { largePageBytes, mapWithEpt, writeGuestMemory } from "../vmx/guest-memory.ts";
+import { type GuestFactory, type GuestSoftware, guestProgram } from "./guest-software.ts";
+import type { HostLp } from "./host-lp.ts";
+import { LpLoop } from "./lp-loop.ts";
+import { type MemoryPlan, planMemory } from "./memory-plan.ts";
+import { writeMsrBitmaps } from "./msr-bitmaps.ts";
+import { PolicyHost } from "./policy-host.ts";
+import { VirtualCpu, VirtualMachine } from "./virtual-machine.ts";
+
+/** A virtual machine that is wanted. */
+export interface VmSetup {
+  readonly name: string;
+  readonly weight: number;
+  readonly cap: number;
+  /** By vCPU: LPs it may run on, by LP. */
+  readonly affinities: readonly (readonly boolean[])[];
+}
+
+export interface HypervisorSetup {
+  readonly topology: Topology;
+  readonly vms: readonly VmSetup[];
+  readonly features: HypervisorFeatures;
+  /** Nanoseconds of everything that has a price. */
+  readonly costs: Readonly<Record<CostKey, number>>;
+  readonly createScheduler: (host: SchedulerHost) => Scheduler;
+  readonly guests: GuestFactory;
+  readonly recorder: RunRecorder;
+  /** Nanoseconds from the start of the run to its end. */
+  readonly duration: number;
+  readonly seed: number;
+}
+
+const registersOfMsr = 4096;
+
+/**
+ * The reference hypervisor: what all its LPs share. It is the software of a whole machine; each LP runs `LpLoop`. LPs share it as
+ * objects, which needs the deterministic driver.
+ */
+export class ReferenceHypervisor {
+  readonly setup: HypervisorSetup;
+  readonly vms: readonly VirtualMachine[];
+  readonly vcpus: readonly VirtualCpu[];
+  readonly lps: HostLp[] = [];
+  readonly policyHost: PolicyHost;
+  readonly guests: readonly GuestSoftware[];
+  /** LPs that are in VMX operation and wait for the start. */
+  prepared = 0;
+  /** Clock of the machine at the start of the run; undefined before it. */
+  origin: number | undefined = undefined;
+  /** Why the run has ended early. */
+  failure: string | undefined = undefined;
+  #scheduler: Scheduler | undefined;
+  #plan: MemoryPlan | undefined;
+  #eptPointers: readonly bigint[] = [];
+
+  constructor(setup: HypervisorSetup) {
+    this.setup = setup;
+    this.vms = setup.vms.map(
+      ({ name, weight, cap }, id) => new VirtualMachine(id, name, weight, cap),
+    );
+    let id = 0;
+    this.vcpus = setup.vms.flatMap(({ affinities }, vm) =>
+      affinities.map((affinity) => new VirtualCpu(this.vms[vm] as VirtualMachine, id++, affinity)),
+    );
+    this.policyHost = new PolicyHost(
+      setup.topology,
+      new Prng(setup.seed),
+      () => this.now(),
+      (lp) => this.lps[lp]?.current,
+    );
+    this.guests = this.vcpus.map(setup.guests);
+  }
+
+  get plan(): MemoryPlan {
+    if (this.#plan === undefined) throw new Error("the hypervisor has not been loaded");
+    return this.#plan;
+  }
+  get scheduler(): Scheduler {
+    if (this.#scheduler === undefined) throw new Error("the run has not started");
+    return this.#scheduler;
+  }
+  /** The EPT pointer of a VM. */
+  eptPointer(vm: VirtualMachine): bigint {
+    return this.#eptPointers[vm.id] ?? 0n;
+  }
+
+  /** Nanoseconds since the start of the run, as whoever executes sees it. */
+  now(): number {
+    return (this.lps[0]?.environment.now() ?? 0) - (this.origin ?? 0);
+  }
+
+  /** All LPs are ready: the policy comes to life. */
+  start(): void {
+    this.origin = this.lps[0]?.environment.now() ?? 0;
+    this.#scheduler = this.setup.createScheduler(this.policyHost);
+    for (const vcpu of this.vcpus) this.#scheduler.add(vcpu);
+  }
+
+  /** The software of the machine. */
+  software(): ScriptedSoftware {
+    return {
+      programs: {
+        main: (environment) => new LpLoop(this, environment).run(),
+        interrupt: (environment, vector) => this.#hostHandler(environment, vector),
+        [guestProgram.main]: (environment, id) => this.#guestMain(environment, id),
+        [guestProgram.interrupt]: (environment, vector) => this.#guestHandler(environment, vector),
+      },
+      load: (ram, freeFrom) => this.#load(ram, freeFrom),
+    };
+  }
+
+  #load(ram: Uint8Array, freeFrom: number): void {
+    const plan = planMemory(
+      freeFrom,
+      this.setup.topology.lps.length,
+      this.vms.length,
+      this.vcpus.length,
+    );
+    this.#plan = plan;
+    for (const vcpu of this.vcpus) {
+      vcpu.pages = plan.vcpus[vcpu.id] as MemoryPlan["vcpus"][number];
+    }
+    writeMsrBitmaps(
+      ram.subarray(plan.msrBitmaps, plan.msrBitmaps + registersOfMsr),
+      this.setup.features,
+    );
+    this.#eptPointers = this.vms.map((vm) => {
+      const base = plan.guests[vm.id] ?? 0;
+      writeGuestMemory(ram.subarray(base, base + largePageBytes), () => undefined);
+      return mapWithEpt(ram, plan.eptTables[vm.id] ?? 0, base, largePageBytes);
+    });
+  }
+
+  /** An interrupt has ended an LP's rest. */
+  *#hostHandler({ lp }: ScriptEnvironment, vector: number): Script {
+    this.lps[lp]?.taken.push(vector);
+    yield wrmsr(msr.x2apicEoi, 0n);
+  }
+
+  *#guestMain(environment: ScriptEnvironment, id: number): Script {
+    const guest = this.guests[id];
+    if (guest !== undefined) yield* guest.main(environment);
+  }
+
+  *#guestHandler({ lp }: ScriptEnvironment, vector: number): Script {
+    const vcpu = this.lps[lp]?.current;
+    const guest = vcpu === undefined ? undefined : this.guests[vcpu.id];
+    if (guest?.interrupt !== undefined) yield* guest.interrupt(vector);
+    yield wrmsr(msr.x2apicEoi, 0n);
+  }
+}

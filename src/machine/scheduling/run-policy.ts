@@ -1,0 +1,46 @@
+import { pathToFileURL } from "node:url";
+import { ParameterError, resolveParameters } from "../../hypervisor/schedulers/parameters.ts";
+import { findPolicy, policies } from "../../hypervisor/schedulers/registry.ts";
+import type { Policy, Scheduler, SchedulerHost } from "../../hypervisor/schedulers/scheduler.ts";
+import { UserError } from "../user-error.ts";
+import type { PolicySource, SchedulingJob } from "./job.ts";
+
+/**
+ * What makes the scheduler of a job.
+ * @throws {UserError} no such policy, a module that exports none, a parameter it does not have
+ */
+export async function schedulerOf({
+  policy: source,
+  parameters,
+}: Pick<SchedulingJob, "policy" | "parameters">): Promise<(host: SchedulerHost) => Scheduler> {
+  const policy = await findOrLoad(source);
+  try {
+    const values = resolveParameters(policy.parameters ?? {}, parameters);
+    return (host) => policy.create(host, values);
+  } catch (error) {
+    if (!(error instanceof ParameterError)) throw error;
+    throw new UserError(`policy ${source.name}: ${error.message}`);
+  }
+}
+
+async function findOrLoad(source: PolicySource): Promise<Policy> {
+  if (source.type === "file") return loadPolicy(source.path, source.name);
+  const policy = findPolicy(source.name);
+  if (policy !== undefined) return policy;
+  const known = policies.map(({ name }) => name).join(", ");
+  throw new UserError(`no policy is called ${source.name}: there are ${known}`);
+}
+
+async function loadPolicy(path: string, name: string): Promise<Policy> {
+  let exports: { policy?: unknown };
+  try {
+    exports = (await import(pathToFileURL(path).href)) as { policy?: unknown };
+  } catch (error) {
+    throw new UserError(`${name}: cannot be loaded: ${String(error)}`);
+  }
+  const policy = exports.policy as Partial<Policy> | undefined;
+  if (typeof policy?.create !== "function") {
+    throw new UserError(`${name}: exports no policy with a function create`);
+  }
+  return policy as Policy;
+}

@@ -1,0 +1,108 @@
+import { costTable, tagMix } from "../../hypervisor/costs/cost-profile.ts";
+import { ReferenceHypervisor } from "../../hypervisor/reference/hypervisor.ts";
+import { plannedBytes } from "../../hypervisor/reference/memory-plan.ts";
+import {
+  type RecordEnding,
+  type RecordHeader,
+  type RunRecord,
+  RunRecorder,
+} from "../../hypervisor/run-record.ts";
+import { type PlacedVm, placeVms, topologyWith } from "../../hypervisor/scenario.ts";
+import { makeTopology } from "../../hypervisor/schedulers/topology.ts";
+import { createGuests } from "../../hypervisor/workloads/create-guests.ts";
+import { configure } from "../configuration.ts";
+import { runMachine } from "../run-machine.ts";
+import type { Ending } from "../run-result.ts";
+import type { SchedulingJob } from "./job.ts";
+import { cycleCosts } from "./run-costs.ts";
+import { schedulerOf } from "./run-policy.ts";
+
+/** The processor that runs are made on: it has posted interrupts and IPI virtualization. */
+const cpuModel = "sapphire-rapids";
+const mebibyte = 2 ** 20;
+/** Memory below the hypervisor's: what the loader of scripts uses. */
+const belowBytes = 4 * mebibyte;
+
+/**
+ * Runs one simulation: a machine whose LPs execute the reference hypervisor, with the job's policy and workloads.
+ * @throws {UserError} nothing could be run: no such policy, a parameter it does not have
+ */
+export async function runSchedulingJob(job: SchedulingJob): Promise<RunRecord> {
+  const { scenario, lps, overcommit, duration, seed } = job;
+  const createScheduler = await schedulerOf(job);
+  const shape = topologyWith(scenario.topology, lps);
+  const vms = placeVms(scenario, lps, overcommit);
+  const recorder = new RunRecorder(headerOf(job, vms));
+  const costs = costTable(job.costs).of;
+  const hypervisor: ReferenceHypervisor = new ReferenceHypervisor({
+    topology: makeTopology(shape),
+    features: scenario.features,
+    costs,
+    createScheduler,
+    recorder,
+    duration,
+    seed,
+    vms: vms.map(({ name, weight, cap, vcpus }) => ({
+      name,
+      weight,
+      cap,
+      affinities: vcpus.map(({ affinity }) => allowed(affinity, lps)),
+    })),
+    guests: createGuests(vms, recorder, () => hypervisor.now()),
+  });
+  const vcpuCount = hypervisor.vcpus.length;
+  const bytes = belowBytes + plannedBytes(lps, vms.length, vcpuCount);
+  const configuration = configure({
+    cpuModel,
+    driver: "deterministic",
+    ramBytes: Math.ceil(bytes / mebibyte) * mebibyte,
+    lpCount: lps,
+    seed,
+    check: job.check ? "stop" : "off",
+  });
+  const { ending } = await runMachine(configuration, {
+    software: hypervisor.software(),
+    costs: cycleCosts(costs),
+  });
+  return recorder.finish(
+    hypervisor.failure === undefined ? duration : hypervisor.now(),
+    endingOf(ending, hypervisor.failure),
+  );
+}
+
+const allowed = (affinity: readonly number[], lps: number): readonly boolean[] =>
+  Array.from({ length: lps }, (_, lp) => affinity.includes(lp));
+
+function endingOf(ending: Ending, failure: string | undefined): RecordEnding {
+  if (failure !== undefined) return { type: "failed", message: failure };
+  switch (ending.type) {
+    case "exit":
+      return { type: "completed" };
+    case "violation":
+      return { type: "failed", message: ending.message };
+    case "bug":
+      // Nothing that a job says can bring this about: it must not pass for a result.
+      throw new Error(ending.message);
+    default:
+      return { type: "failed", message: `the machine ended: ${ending.type}` };
+  }
+}
+
+function headerOf(job: SchedulingJob, vms: readonly PlacedVm[]): RecordHeader {
+  const { scenario, lps, overcommit, seed, costs, parameters, policy } = job;
+  return {
+    policy: policy.name,
+    parameters,
+    scenario: scenario.name,
+    overcommit,
+    seed,
+    lps,
+    topology: topologyWith(scenario.topology, lps),
+    vms: vms.map(({ name, weight, cap }) => ({ name, weight, cap })),
+    vcpus: vms.flatMap(({ vcpus }, vm) =>
+      vcpus.map(({ affinity }, index) => ({ vm, index, affinity })),
+    ),
+    counters: [],
+    costs: { profile: costs.name, ...tagMix(costs) },
+  };
+}
