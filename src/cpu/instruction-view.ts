@@ -68,6 +68,10 @@ export class InstructionView {
   get source(): number {
     return this.#registerNumber(recordOffset.source);
   }
+  /** Number of the third register operand. */
+  get third(): number {
+    return this.#registerNumber(recordOffset.third);
+  }
   /** Register number of the base (-1 when none); for exit information. */
   get base(): number {
     return this.#addressRegister(recordOffset.base);

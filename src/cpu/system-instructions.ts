@@ -13,6 +13,7 @@ import { flagInstructions } from "./instructions/flags.ts";
 import { interruptInstructions } from "./instructions/interrupts.ts";
 import { ioInstructions } from "./instructions/io.ts";
 import { mmxInstructions } from "./instructions/mmx.ts";
+import { mmxArithmeticInstructions } from "./instructions/mmx-arithmetic.ts";
 import { msrInstructions } from "./instructions/msr.ts";
 import { randomInstructions } from "./instructions/random.ts";
 import { segmentRegisterInstructions } from "./instructions/segment-registers.ts";
@@ -47,6 +48,7 @@ export const systemInstructions: InstructionTable = {
   ...x87Instructions,
   ...x87ControlInstructions,
   ...mmxInstructions,
+  ...mmxArithmeticInstructions,
   ...simdInstructions,
   ...extendedStateInstructions,
   ...strayBranchInstructions,

@@ -1,6 +1,4 @@
-/**
- * MMX: the moves of whole registers, and EMMS. The arithmetic of MMX is #UD; its SSE2 counterpart is in the execution core.
- */
+/** MMX: the moves of whole registers, MASKMOVQ, EMMS, and what every instruction on MMX registers goes through. */
 import { Outcome } from "../../execution/core-host.ts";
 import { lpOffset } from "../../execution/lp-window.ts";
 import { AccessClass } from "../address-space.ts";
@@ -14,6 +12,7 @@ import { cr0Bit } from "../register-bits.ts";
 import { deviceNotAvailable, undefinedOpcode } from "../trap.ts";
 import { enterMmx, readMmx, writeMmx } from "../x87/register-stack.ts";
 import { writeRegister } from "./register-operands.ts";
+import { requireSimd } from "./simd.ts";
 import { requireNoPendingException } from "./x87.ts";
 
 /** @throws #UD with CR0.EM, #NM with CR0.TS, #MF when an x87 exception is pending */
@@ -26,6 +25,56 @@ function requireMmx(lp: LogicalProcessor): void {
     throw deviceNotAvailable();
   }
   requireNoPendingException(lp);
+}
+
+/** The MMX registers, as an operation sees them once nothing can fault any more. */
+export interface MmxRegisters {
+  read(register: number): bigint;
+  write(register: number, value: bigint): void;
+}
+
+/**
+ * An instruction on MMX registers: it reads its operands, which may fault, and then what it writes puts the FPU into MMX state.
+ * @param also "vector" when it works on XMM registers too, which CR4.OSFXSR must allow
+ */
+export function mmxOperation(
+  operation: (registers: MmxRegisters, lp: LogicalProcessor, insn: InstructionView) => void,
+  also?: "vector",
+): InstructionHandler {
+  return (lp, insn) => {
+    const { state } = lp;
+    if (also === "vector") {
+      requireSimd(lp);
+    }
+    requireMmx(lp);
+    const registers: MmxRegisters = {
+      read: (register) => readMmx(state, register),
+      write: (register, value) => writeMmx(state, register, value),
+    };
+    operation(registers, lp, insn);
+    enterMmx(state);
+    return Outcome.Next;
+  };
+}
+
+/** The source operand: an MMX register, or `size` bytes of memory. */
+export function readMmxSource(
+  lp: LogicalProcessor,
+  insn: InstructionView,
+  size: 2 | 4 | 8,
+): bigint {
+  if (!insn.isMemory) {
+    return readMmx(lp.state, insn.source);
+  }
+  const linear = lp.effectiveLinear(insn, 0, size, false);
+  switch (size) {
+    case 2:
+      return BigInt(lp.linear.read16(linear, AccessClass.Current));
+    case 4:
+      return BigInt(lp.linear.read32(linear, AccessClass.Current));
+    default:
+      return lp.linear.read64(linear, AccessClass.Current);
+  }
 }
 
 /** MOVD and MOVQ into an MMX register. */
@@ -80,6 +129,20 @@ const store =
     return Outcome.Next;
   };
 
+/** MASKMOVQ—Store Selected Bytes of Quadword, at DS:rDI or where a prefix says. */
+const maskmovq = mmxOperation((registers, lp, insn) => {
+  const { addressSize } = insn;
+  const offset = BigInt.asUintN(addressSize * 8, lp.state.gpr(7));
+  const [value, mask] = [registers.read(insn.source), registers.read(insn.third)];
+  for (let n = 0; n < 8; n++) {
+    if (((mask >> BigInt(n * 8 + 7)) & 1n) !== 0n) {
+      const at = BigInt.asUintN(addressSize * 8, offset + BigInt(n));
+      const linear = lp.segmentLinear(insn.segment, at, 1, true);
+      lp.linear.write8(linear, Number((value >> BigInt(n * 8)) & 0xffn), AccessClass.Current);
+    }
+  }
+});
+
 /** EMMS—Empty MMX Technology State. */
 function emms(lp: LogicalProcessor): number {
   requireMmx(lp);
@@ -94,5 +157,7 @@ export const mmxInstructions: InstructionTable = {
   Movd_rm32_mm: store(4, "general"),
   Movq_rm64_mm: store(8, "general"),
   Movq_mmm64_mm: store(8, "mmx"),
+  Movntq_m64_mm: store(8, "mmx"),
+  Maskmovq_rDI_mm_mm: maskmovq,
   Emms: emms,
 };
