@@ -80,6 +80,7 @@ export const Blocking = { sti: 1, movSs: 2, nmi: 8 } as const;
 export abstract class LogicalProcessor {
   readonly index: number;
   readonly layout: MemoryLayout;
+  readonly memory: WebAssembly.Memory;
   readonly state: LpState;
   readonly core: CorePort;
   readonly physical: PhysicalAccess;
@@ -131,6 +132,7 @@ export abstract class LogicalProcessor {
     const { memory, layout, model, bus, clock } = options;
     this.index = options.index;
     this.layout = layout;
+    this.memory = memory;
     this.bus = bus;
     this.fabric = options.fabric;
     this.clock = clock;

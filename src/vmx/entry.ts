@@ -23,13 +23,7 @@ import { cr0Kept } from "./host-loading.ts";
 import { isProperMode } from "./instructions/guards.ts";
 import { InterruptionType, interruptionBit } from "./interruption.ts";
 import type { MsrAreas } from "./msr-area.ts";
-import {
-  deriveSegments,
-  derivesMore,
-  loadGuestWords,
-  modeChanged,
-  setMode,
-} from "./state-transfer.ts";
+import { deriveSegments, derivesMore, modeChanged, setMode } from "./state-transfer.ts";
 import { slot } from "./vmcs-fields.ts";
 import { type VmxUnit, vmxOffset } from "./vmx-unit.ts";
 
@@ -177,10 +171,10 @@ export class VmEntries {
 
   /** @returns false when the entry has failed, and host state is loaded */
   #loadGuest(): boolean {
-    const { lp, vmcs, controls } = this.#unit;
+    const { lp, vmcs, controls, transfer } = this.#unit;
     const { ept, areas, exits } = this.#parts;
     let changed = this.#loadControlRegisters() | this.#loadControlledMsrs();
-    const segments = loadGuestWords(vmcs.i32, vmcs.base);
+    const segments = transfer.loadGuest(vmcs.location);
     changed |= segments | this.#loadFlags();
     if (segments !== 0) {
       deriveSegments(lp.state, segments);

@@ -5,7 +5,6 @@ import { entryControl, exitControl, secondary } from "./controls.ts";
 import { exitReason } from "./exit-reasons.ts";
 import { interruptionBit } from "./interruption.ts";
 import type { PreemptionTimer } from "./preemption-timer.ts";
-import { saveGuestWords } from "./state-transfer.ts";
 import { slot } from "./vmcs-fields.ts";
 import type { VmxUnit } from "./vmx-unit.ts";
 
@@ -33,9 +32,9 @@ export class GuestSaver {
 
   /** @param resume RFLAGS.RF is saved as 1 */
   save(reason: number, resume: boolean): void {
-    const { lp, vmcs, controls } = this.#unit;
+    const { lp, vmcs, controls, transfer } = this.#unit;
     const { state } = lp;
-    vmcs.changed(saveGuestWords(vmcs.i32, vmcs.base));
+    vmcs.changed(transfer.saveGuest(vmcs.location));
     vmcs.write32(slot.guestRflags, resume ? lp.readFlags() | flagBit.RF : lp.readFlags());
     vmcs.write32(slot.guestCr0, state.read32(lpOffset.cr0));
     vmcs.write32(slot.guestCr4, state.read32(lpOffset.cr4));

@@ -9,7 +9,6 @@ import {
   deriveSegments,
   derivesMore,
   loadHostSegments,
-  loadHostWords,
   modeChanged,
   setMode,
 } from "./state-transfer.ts";
@@ -49,7 +48,7 @@ export class HostLoader {
     unit.leaveGuest();
     this.#timer.stop();
     let changed = this.#loadControls(exit, is64Bit);
-    loadHostWords(vmcs.i32, vmcs.base);
+    unit.transfer.loadHost(vmcs.location);
     const segments = loadHostSegments(vmcs.i32, vmcs.base, is64Bit);
     changed |= segments | this.#loadFlags();
     lp.state.write32(lpOffset.gdtrLimit, tableLimit);

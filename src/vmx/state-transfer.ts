@@ -1,10 +1,13 @@
 /**
- * Moving processor state between the LP window and the current VMCS, word by word over prepared tables: a VM exit and the
- * VM entry after it are to cost little more than the words they move.
+ * Moving processor state between the LP window and the current VMCS: a VM exit and the VM entry after it are to cost little
+ * more than the words they move.
  */
 import type { LpState } from "../cpu/lp-state.ts";
 import { deriveSegment } from "../cpu/segment-registers.ts";
 import { lpOffset, Segment, segmentOffset, segmentStride } from "../execution/lp-window.ts";
+import { type I32, i32, i64 } from "../wasm/expression.ts";
+import { FunctionBuilder } from "../wasm/function-builder.ts";
+import { globalValue, ModuleBuilder } from "../wasm/module-builder.ts";
 import { groupsBySlot } from "./entry-rules/all-rules.ts";
 import { type FieldName, slot } from "./vmcs-fields.ts";
 
@@ -62,48 +65,119 @@ const guestWords: readonly Word[] = [
   ...words64(lpOffset.sysenterEip, "guestIa32SysenterEip"),
 ];
 
-const windowIndex = Int32Array.from(guestWords, (word) => word.window);
-const slotIndex = Int32Array.from(guestWords, (word) => word.position);
-const ruleGroups = Int32Array.from(guestWords, (word) => groupsBySlot[word.position] ?? 0);
-const segmentBits = Int32Array.from(guestWords, (word) =>
-  word.segment < 0 ? 0 : 1 << word.segment,
-);
-const count = guestWords.length;
+/** Words that lie side by side in both places are moved as one. */
+interface Move {
+  readonly window: number;
+  readonly position: number;
+  readonly isPair: boolean;
+  /** Groups of entry rules that read it. */
+  readonly groups: number;
+  /** Bits of the segments that depend on it. */
+  readonly segments: number;
+}
 
-/**
- * Copies registers into the guest-state area.
- * @param words 32-bit words of the window, the VMCS cache included
- * @param base word at which the VMCS starts
- * @returns the groups of entry rules that read a word that has changed
- */
-export function saveGuestWords(words: Int32Array, base: number): number {
-  let groups = 0;
-  for (let n = 0; n < count; n++) {
-    const value = words[windowIndex[n] ?? 0] ?? 0;
-    const at = base + (slotIndex[n] ?? 0);
-    if (words[at] !== value) {
-      words[at] = value;
-      groups |= ruleGroups[n] ?? 0;
-    }
+function movesOf(words: readonly Word[]): readonly Move[] {
+  const moves: Move[] = [];
+  for (let n = 0; n < words.length; n++) {
+    const word = words[n];
+    const next = words[n + 1];
+    if (word === undefined) break;
+    const isPair =
+      next !== undefined &&
+      next.window === word.window + 1 &&
+      next.position === word.position + 1 &&
+      next.segment === word.segment;
+    const groupsOf = (at: number): number => groupsBySlot[at] ?? 0;
+    moves.push({
+      window: word.window,
+      position: word.position,
+      isPair,
+      groups: groupsOf(word.position) | (isPair ? groupsOf(word.position + 1) : 0),
+      segments: word.segment < 0 ? 0 : 1 << word.segment,
+    });
+    if (isPair) n += 1;
   }
-  return groups;
+  return moves;
 }
 
 /**
- * Copies the guest-state area into the registers.
- * @returns bit n: the rights or limit of segment n (or the base of CS) have changed
+ * A function that copies words between the window and a VMCS. Its parameter is the address of the VMCS; it answers what has
+ * changed, as `bits` says.
  */
-export function loadGuestWords(words: Int32Array, base: number): number {
-  let segments = 0;
-  for (let n = 0; n < count; n++) {
-    const value = words[base + (slotIndex[n] ?? 0)] ?? 0;
-    const at = windowIndex[n] ?? 0;
-    if (words[at] !== value) {
-      words[at] = value;
-      segments |= segmentBits[n] ?? 0;
+function copying(
+  window: I32,
+  words: readonly Word[],
+  toVmcs: boolean,
+  bits: (move: Move) => number,
+): FunctionBuilder {
+  const f = new FunctionBuilder(["i32"], ["i32"]);
+  const vmcs = f.parameter(0, "i32");
+  f.scope(() => {
+    const changed = f.let(i32.const(0));
+    for (const move of movesOf(words)) {
+      const [from, fromOffset, to, toOffset] = toVmcs
+        ? ([window, move.window * 4, vmcs, move.position * 4] as const)
+        : ([vmcs, move.position * 4, window, move.window * 4] as const);
+      const load = move.isPair ? i64.load : i64.load32u;
+      const value = f.let(load(from, fromOffset));
+      const mask = bits(move);
+      if (mask !== 0) {
+        const differs = i64.ne(value, load(to, toOffset));
+        f.set(changed, i32.or(changed, i32.and(i32.sub(i32.const(0), differs), i32.const(mask))));
+      }
+      f.store(move.isPair ? 8 : 4, to, value, toOffset);
     }
+    f.result(changed);
+  });
+  return f;
+}
+
+const memoryPagesMax = 65536;
+let compiled: WebAssembly.Module | undefined;
+
+function transferModule(): WebAssembly.Module {
+  if (compiled === undefined) {
+    const module = new ModuleBuilder();
+    const window = globalValue("i32", module.importGlobal("window", "i32"));
+    module.add(
+      copying(window, guestWords, true, (move) => move.groups),
+      "saveGuest",
+    );
+    module.add(
+      copying(window, guestWords, false, (move) => move.segments),
+      "loadGuest",
+    );
+    module.add(
+      copying(window, hostWords, false, () => 0),
+      "loadHost",
+    );
+    compiled = new WebAssembly.Module(module.finish(1, memoryPagesMax));
   }
-  return segments;
+  return compiled;
+}
+
+/** Moves words between one LP's window and a VMCS in its cache. Addresses are those of the shared memory. */
+export interface StateTransfer {
+  /**
+   * Copies registers into the guest-state area.
+   * @returns the groups of entry rules that read a word that has changed
+   */
+  saveGuest(vmcs: number): number;
+  /**
+   * Copies the guest-state area into the registers.
+   * @returns bit n: the rights or limit of segment n (or the base of CS) have changed
+   */
+  loadGuest(vmcs: number): number;
+  /** Copies what VM exits load as it is. */
+  loadHost(vmcs: number): number;
+}
+
+export function createStateTransfer(memory: WebAssembly.Memory, windowBase: number): StateTransfer {
+  const host = { memory, window: windowBase | 0 };
+  const { exports } = new WebAssembly.Instance(transferModule(), {
+    host: host as unknown as Record<string, WebAssembly.ImportValue>,
+  });
+  return exports as unknown as StateTransfer;
 }
 
 /** Writes a register that decides about modes; its upper half is 0. @returns `modeChanged` or 0 */
@@ -130,19 +204,8 @@ const hostWords: readonly Word[] = [
   ...words64(lpOffset.sysenterEsp, "hostIa32SysenterEsp"),
   ...words64(lpOffset.sysenterEip, "hostIa32SysenterEip"),
 ];
-const hostWindowIndex = Int32Array.from(hostWords, (word) => word.window);
-const hostSlotIndex = Int32Array.from(hostWords, (word) => word.position);
-const hostCount = hostWords.length;
-
 function segmentBaseOffset(segment: number): number {
   return lpOffset.segment + segment * segmentStride + segmentOffset.base;
-}
-
-/** Copies what VM exits load as it is. */
-export function loadHostWords(words: Int32Array, base: number): void {
-  for (let n = 0; n < hostCount; n++) {
-    words[hostWindowIndex[n] ?? 0] = words[base + (hostSlotIndex[n] ?? 0)] ?? 0;
-  }
 }
 
 const hostSelectors = {

@@ -58,6 +58,10 @@ export class VmcsCache {
     this.i32 = new Int32Array(state.u32.buffer, state.base, bytes >>> 2);
   }
 
+  /** Address of the current VMCS in the shared memory. */
+  get location(): number {
+    return this.#state.base + this.base * 4;
+  }
   get hasCurrent(): boolean {
     return this.currentPointer !== noPointer;
   }

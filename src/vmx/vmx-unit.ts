@@ -8,6 +8,7 @@ import { secondary } from "./controls.ts";
 import { EntryContext } from "./entry-rules/entry-context.ts";
 import { ExitClassCounts } from "./exit-classes.ts";
 import { exitReasonLimit } from "./exit-reasons.ts";
+import { createStateTransfer, type StateTransfer } from "./state-transfer.ts";
 import { VmcsCache } from "./vmcs-cache.ts";
 import { slot } from "./vmcs-fields.ts";
 
@@ -35,6 +36,7 @@ export class VmxUnit {
   readonly lp: LogicalProcessor;
   readonly profile: VmxProfile;
   readonly vmcs: VmcsCache;
+  readonly transfer: StateTransfer;
   /** The rules' view of the current VMCS; also the control words in effect while the guest runs. */
   readonly controls: EntryContext;
 
@@ -76,6 +78,7 @@ export class VmxUnit {
       cr0Ones: (profile.cr0Fixed0 & ~optional) >>> 0,
     };
     this.vmcs = new VmcsCache(lp.state, lp.physical);
+    this.transfer = createStateTransfer(lp.memory, lp.state.base);
     this.controls = new EntryContext(profile, lp.physical, this.vmcs.u32);
     this.reset();
   }
