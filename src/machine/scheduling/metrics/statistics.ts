@@ -81,7 +81,9 @@ export function estimate(values: readonly number[]): Estimate {
   const squares = known.reduce((sum, value) => sum + (value - mean) ** 2, 0);
   const deviation = Math.sqrt(squares / (runs - 1));
   const t = studentT[runs - 2] ?? normal;
-  return { mean, halfWidth: (t * deviation) / Math.sqrt(runs), runs };
+  const halfWidth = (t * deviation) / Math.sqrt(runs);
+  // What the arithmetic itself leaves is no spread.
+  return { mean, halfWidth: halfWidth > Math.abs(mean) * 1e-12 ? halfWidth : 0, runs };
 }
 
 /** Jain's index: 1 when all are equal, 1/n when one has all. 1 for nothing at all. */
