@@ -8,6 +8,7 @@ import { cpuCommand } from "./cpu-command.ts";
 import { explainCommand } from "./explain-command.ts";
 import { runImage } from "./run-image.ts";
 import { runCommand } from "./run-options.ts";
+import { schedCommand } from "./sched-command.ts";
 import { OutputPort } from "./standard-output.ts";
 
 const { version } = JSON.parse(readFileSync(projectFile("package.json"), "utf8")) as {
@@ -26,12 +27,26 @@ const run = runCommand(async (image, options) => {
 });
 const print = (text: string): Promise<void> =>
   new OutputPort().write(new TextEncoder().encode(text));
+const sched = schedCommand({
+  print,
+  terminal: process.stderr,
+  now: () => performance.now(),
+  onInterrupt(stop) {
+    // The second Ctrl-C finds no handler and ends the process.
+    process.once("SIGINT", stop);
+    return () => process.off("SIGINT", stop);
+  },
+  setStatus(status) {
+    process.exitCode = status;
+  },
+});
 const program = new Command("vmxon")
   .description("Multiprocessor simulator of Intel VT-x that boots real x86-64 images.")
   .version(version)
   .addCommand(run)
   .addCommand(cpuCommand(print))
   .addCommand(explainCommand(print))
+  .addCommand(sched)
   .addHelpText("after", "\nSee vmxon run --help for options, examples and exit statuses.");
 const descendants = (command: Command): readonly Command[] => [
   command,
