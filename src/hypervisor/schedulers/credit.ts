@@ -347,7 +347,7 @@ class Credit implements Scheduler {
   #startTicking(lp: number): void {
     if (!this.#ticking[lp]) {
       this.#ticking[lp] = true;
-      const period = this.#parameters.slice / this.#parameters.ticks;
+      const period = Math.round(this.#parameters.slice / this.#parameters.ticks);
       const time = (Math.floor(this.#host.now() / period) + 1) * period;
       this.#host.at(time, () => this.#tick(lp));
     }

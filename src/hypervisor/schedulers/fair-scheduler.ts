@@ -137,7 +137,8 @@ export class FairScheduler implements Scheduler {
       this.#protected[lp] = this.#rules.runToParity;
     }
     next.meter.start(now);
-    const slice = Math.max(shortestSlice, (next.deadline - next.vruntime) * next.weight);
+    const rest = Math.ceil((next.deadline - next.vruntime) * next.weight);
+    const slice = Math.max(shortestSlice, rest);
     return { vcpu: next.vcpu, slice };
   }
 

@@ -81,7 +81,7 @@ class RelaxedCoScheduling implements Scheduler {
     if (vcpu === undefined) {
       return { vcpu, slice };
     }
-    const rest = this.#threshold - this.#lead(this.#fair.states.of(vcpu));
+    const rest = Math.ceil(this.#threshold - this.#lead(this.#fair.states.of(vcpu)));
     return { vcpu, slice: Math.min(slice, Math.max(shortestSlice, rest)) };
   }
 
@@ -125,7 +125,7 @@ class RelaxedCoScheduling implements Scheduler {
   #recheck(lp: number): void {
     if (!this.#rechecking[lp]) {
       this.#rechecking[lp] = true;
-      this.#host.at(this.#host.now() + this.#threshold / 4, () => {
+      this.#host.at(this.#host.now() + Math.ceil(this.#threshold / 4), () => {
         this.#rechecking[lp] = false;
         this.#host.kick(lp);
       });

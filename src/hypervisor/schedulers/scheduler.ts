@@ -66,7 +66,7 @@ export interface SchedulerHost {
   kick(lp: number): void;
   /** The vCPU that the last `pick` for this LP answered, unless it has blocked since. */
   running(lp: number): VcpuHandle | undefined;
-  /** Carries out an action on some LP, at a time or as soon after it as one is free to. Cannot be taken back. */
+  /** Carries out an action on some LP, at a time (whole nanoseconds) or as soon after it as one is free to. Cannot be taken back. */
   at(time: number, action: () => void): void;
 }
 
@@ -74,7 +74,10 @@ export interface SchedulerHost {
 export interface Decision {
   /** A ready vCPU that may use the LP, or the LP's `current` one; undefined: the LP is idle. Never one that runs elsewhere. */
   readonly vcpu: VcpuHandle | undefined;
-  /** After so long `pick` is called again; Infinity: not before something happens. More than 0. */
+  /**
+   * After so long `pick` is called again, an idle LP's too; Infinity: not before something happens. A whole number of
+   * nanoseconds, more than 0.
+   */
   readonly slice: number;
   /** PLE_Gap and PLE_Window for this vCPU, in cycles, if the policy tunes them. */
   readonly pauseLoopExiting?: PauseLoopExiting;

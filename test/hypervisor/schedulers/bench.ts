@@ -206,17 +206,21 @@ export class Bench implements SchedulerHost {
   }
 
   at(time: number, action: () => void): void {
-    if (!(time >= this.#time)) throw new BrokenPromise(`a timer at ${time}, now ${this.#time}`);
+    if (!(time >= this.#time) || !Number.isInteger(time))
+      throw new BrokenPromise(`a timer at ${time}, now ${this.#time}`);
     this.#schedule(time, action);
   }
 
   // ——— events
 
   run(until: number): this {
+    let atOnce = 0;
     for (;;) {
       const next = this.#heap[0];
       if (next === undefined || next.time > until) break;
       this.#pop();
+      atOnce = next.time === this.#time ? atOnce + 1 : 0;
+      if (atOnce > 10_000) throw new BrokenPromise(`no time passes after ${this.#time}`);
       this.#advance(next.time);
       next.action();
     }
@@ -304,7 +308,8 @@ export class Bench implements SchedulerHost {
     this.picks++;
     const { vcpu: picked, slice } = this.scheduler.pick(n, current);
     const next = picked === undefined ? undefined : this.#checked(picked, n, current);
-    if (!(slice > 0)) throw new BrokenPromise(`LP ${n}: a slice of ${slice}`);
+    if (!(slice > 0) || (Number.isFinite(slice) && !Number.isInteger(slice)))
+      throw new BrokenPromise(`LP ${n}: a slice of ${slice}`);
     if (current !== undefined && next !== current) {
       this.#change(current, "ready");
       current.switches++;
