@@ -1,7 +1,8 @@
 /**
- * `npm run bench -- [--runs N] [--only vmxon] [--clock wall|cpu]`: the benchmark guests on vmxon and on the peers that are installed, in one
- * sitting and in turns, so that the ratios compare like with like. Prints tables and writes bench/results/*.json. Rates are by
- * the wall clock; on a host that has other work, `--clock cpu` takes the processor time of the engine instead.
+ * `npm run bench -- [--runs N] [--only vmxon|bochs|qemu|vtd] [--clock wall|cpu]`: the benchmark guests on vmxon and on the peers
+ * that are installed, in one sitting and in turns, so that the ratios compare like with like; then the VT-d unit by itself.
+ * Prints tables and writes bench/results/*.json. Rates are by the wall clock; on a host that has other work, `--clock cpu` takes
+ * the processor time of the engine instead.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus as hostCpus } from "node:os";
@@ -17,6 +18,7 @@ import { measureFootprint } from "./footprint.ts";
 import { isRoundTrip, rate, readPhases, type TimeBase } from "./phases.ts";
 import { measureStart } from "./start-up.ts";
 import { median } from "./statistics.ts";
+import { benchVtd, formatVtdRates } from "./vtd.ts";
 
 const guest = (name: string): string => projectFile("bench", "guests", name);
 
@@ -33,7 +35,7 @@ type Rates = Record<string, number[]>;
 const usage = `Usage: npm run bench -- [options]
 
   --runs N           runs of each, whose median counts (default 3)
-  --only NAME        one engine: vmxon, bochs or qemu
+  --only NAME        one engine (vmxon, bochs or qemu), or vtd: the VT-d unit by itself
   --clock wall|cpu   what rates are by: elapsed time, or the engine's processor time (default wall)
   --help             this text
 `;
@@ -72,9 +74,9 @@ const runs = Number(options.runs);
 const engines = [vmxon, bochs, qemu].filter(
   ({ name }) => options.only === undefined || options.only === name,
 );
-if (engines.length === 0) {
+if (engines.length === 0 && options.only !== "vtd") {
   process.stderr.write(
-    `bench: --only ${options.only}: no such engine; give vmxon, bochs or qemu\n`,
+    `bench: --only ${options.only}: no such engine; give vmxon, bochs, qemu or vtd\n`,
   );
   process.exit(2);
 }
@@ -109,8 +111,12 @@ for (let run = 1; run <= runs; run++) {
 const rateOf = (title: string, phase: string): number | undefined =>
   median(results.get(title)?.[phase] ?? []);
 
-printRates();
-printRatios();
+if (jobs.length > 0) {
+  printRates();
+  printRatios();
+}
+const vtd = options.only === undefined || options.only === "vtd" ? benchVtd(runs) : undefined;
+if (vtd !== undefined) console.log(formatVtdRates(vtd));
 const start = usable.includes(vmxon) ? await measureStart(guest("bench64.mb"), 4) : undefined;
 const memory = usable.includes(vmxon) ? await measureFootprint(guest("bench64.mb")) : undefined;
 if (start !== undefined) {
@@ -181,6 +187,7 @@ function writeResults(): void {
     runs,
     medians: Object.fromEntries(medians),
     all: Object.fromEntries(results),
+    vtd,
     start,
     memoryMebibytes: memory,
   };
