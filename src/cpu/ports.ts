@@ -29,6 +29,8 @@ export interface Clock {
   now(): number;
   /** Virtual time: something takes longer than an instruction. A wall clock has no use for it. */
   charge?(operation: CostlyOperation): void;
+  /** Virtual time: so many cycles pass in which nothing can happen to the LP. */
+  pass?(cycles: number): void;
   /** PAUSE: the program waits for somebody in a loop. Where LPs share the host's processors, time to let others run. */
   relax?(): void;
 }
@@ -178,6 +180,10 @@ export interface Intercepts {
   iret(): boolean;
   /** `boundary` is to be asked after every single instruction, before debug traps (monitor trap flag, APIC-write emulation). */
   readonly stepping: boolean;
+  /** Cycles for which a loop of PAUSE may go on before its next PAUSE exits; infinity: it may for ever. */
+  pauseLoopLeft(): number;
+  /** The loop of PAUSE has gone on until now. */
+  pausedUntilNow(): void;
   /** Clock value from which on `boundary` is to be asked though nothing else happens (preemption timer). */
   readonly deadline: number | undefined;
 }

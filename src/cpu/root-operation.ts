@@ -24,6 +24,8 @@ export const noIntercepts: Intercepts = {
   init: () => false,
   sipi: () => false,
   boundary: () => false,
+  pauseLoopLeft: () => Number.POSITIVE_INFINITY,
+  pausedUntilNow: () => undefined,
   guestTsc: (tsc) => tsc,
   iret: () => false,
 };

@@ -65,6 +65,7 @@ export const OperationKind = {
   InvalidateEpt: 36,
   InvalidateVpid: 37,
   Note: 38,
+  Spin: 39,
 } as const;
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
 
@@ -90,7 +91,7 @@ export interface Operation {
   readonly size: number;
   /** Value written, operand, subleaf. */
   readonly value: bigint;
-  /** Compare-exchange: value expected. */
+  /** Compare-exchange: value expected. Spin: most cycles it takes. */
   readonly expected: bigint;
   readonly extra: GeneralRegisters | CpuidRegisters | NoteDetail | readonly bigint[] | undefined;
 }
@@ -175,6 +176,12 @@ export const portOut = (port: number, size: number, value: bigint): Operation =>
   operation(OperationKind.PortOut, BigInt(port), size, value);
 export const hlt = (): Operation => operation(OperationKind.Halt);
 export const pause = (): Operation => operation(OperationKind.Pause);
+/**
+ * A loop of PAUSE for as long as memory holds a value, at most for so many cycles: one operation that stands for as many rounds of
+ * the loop as there is time, with the VM exits they may cause. A hypervisor that emulates the PAUSE ends the loop early: look again.
+ */
+export const spin = (address: bigint, size: number, value: bigint, cycles: number): Operation =>
+  operation(OperationKind.Spin, address, size, value, BigInt(Math.max(0, Math.round(cycles))));
 /** STI, with its shadow of one operation. */
 export const sti = (): Operation => operation(OperationKind.SetInterruptFlag);
 export const cli = (): Operation => operation(OperationKind.ClearInterruptFlag);

@@ -73,7 +73,8 @@ export class LpHost implements LpActor {
       randomSeed: seed,
       ...(trace === undefined ? {} : { trace }),
     };
-    this.lp = new Processor(processorOptions, scriptedCore(options, processorOptions));
+    const pauses = (): Processor["intercepts"] => this.lp.intercepts;
+    this.lp = new Processor(processorOptions, scriptedCore(options, processorOptions, pauses));
     this.#vmx = attachVmx(this.lp, layout.ramBytes)?.unit;
     if (this.#vmx !== undefined) this.#checker?.attach(this.#vmx);
     this.lp.reset();
@@ -168,13 +169,14 @@ export class LpHost implements LpActor {
 function scriptedCore(
   { scripts }: LpHostOptions,
   { memory, layout, index, module, codePages, clock, trace, model }: LogicalProcessorOptions,
+  pauses: () => Processor["intercepts"],
 ): ((host: CoreHost) => CorePort) | undefined {
   if (scripts === undefined) return undefined;
   const base = windowBase(layout, index);
   const offers = offeredInstructions(model);
   return (host) =>
     new ScriptedCore({
-      ...{ memory, index, host, clock, trace },
+      ...{ memory, index, host, clock, trace, pauses },
       windowBase: base,
       streams: scripts,
       createMachineCode: (codeHost) =>

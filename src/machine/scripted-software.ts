@@ -52,6 +52,7 @@ export function createScripts(
   software: ScriptedSoftware,
   blueprint: MachineBlueprint,
   now: () => number,
+  endSpin?: (spinning: number, storing: number) => void,
 ): ScriptStreams {
   const { apicIds, layout, seed } = blueprint;
   return new ScriptStreams({
@@ -62,5 +63,6 @@ export function createScripts(
     seed,
     now,
     host: (lp): HostLayout => scriptHost(lp),
+    endSpin,
   });
 }

@@ -205,6 +205,25 @@ export class NonRootIntercepts implements Intercepts {
     return now - loop.first > vmcs.low(slot.pleWindow);
   }
 
+  pauseLoopLeft(): number {
+    const { controls, lp, vmcs, isNonRoot } = this.#unit;
+    const loop = this.#pauseLoop;
+    const isWatched = isNonRoot && (controls.secondary & secondary.pauseLoopExiting) !== 0;
+    if (!isWatched || lp.state.cpl !== 0) {
+      return Number.POSITIVE_INFINITY;
+    }
+    if (loop.entries !== lp.state.read32(vmxOffset.entries)) {
+      return vmcs.low(slot.pleWindow) + 1;
+    }
+    return Math.max(0, loop.first + vmcs.low(slot.pleWindow) + 1 - lp.clock.now());
+  }
+  pausedUntilNow(): void {
+    const { lp } = this.#unit;
+    if (this.#pauseLoop.entries === lp.state.read32(vmxOffset.entries)) {
+      this.#pauseLoop.last = lp.clock.now();
+    }
+  }
+
   /** @param requested the state components asked for, as far as XCR0 and IA32_XSS enable them */
   #extendedState(reason: number, insn: InstructionView, requested: bigint): boolean {
     const { vmcs } = this.#unit;

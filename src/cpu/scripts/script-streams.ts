@@ -97,6 +97,8 @@ export interface ScriptMachine {
   readonly seed: number;
   readonly now: () => number;
   readonly host: (lp: number) => HostLayout;
+  /** Ends the wait of an LP that spins, because of a store by another. Without it a spinning LP looks again and again. */
+  readonly endSpin?: ((spinning: number, storing: number) => void) | undefined;
 }
 
 const streamSeedStride = 0x9e37_79b9;
@@ -111,6 +113,8 @@ export class ScriptStreams {
   readonly #numbers = new Map<string, number>();
   readonly #streams: (Stream | undefined)[] = [];
   readonly #free: number[] = [];
+  /** LPs that spin, and on which 8 bytes. */
+  readonly #spinners = new Map<number, number>();
   #begun = 0;
 
   constructor(machine: ScriptMachine) {
@@ -120,6 +124,29 @@ export class ScriptStreams {
       throw new ScriptError(`${this.#names.length} programs: at most ${programsMax}`);
     }
     for (const [number, name] of this.#names.entries()) this.#numbers.set(name, number);
+  }
+
+  /** Somebody spins. */
+  get hasSpinners(): boolean {
+    return this.#spinners.size > 0;
+  }
+  /** Whether LPs that spin are told of stores. */
+  get tellsSpinners(): boolean {
+    return this.#machine.endSpin !== undefined;
+  }
+  /** An LP waits for a change of the 8 bytes at an address of the shared memory. */
+  spins(lp: number, address: number): void {
+    this.#spinners.set(lp, address >>> 3);
+  }
+  /** It does so no longer. */
+  stopsSpinning(lp: number): void {
+    this.#spinners.delete(lp);
+  }
+  /** A script's LP has stored to the shared memory. */
+  stored(lp: number, address: number): void {
+    for (const [spinning, quad] of this.#spinners) {
+      if (quad === address >>> 3) this.#machine.endSpin?.(spinning, lp);
+    }
   }
 
   entry(program: string, argument = 0): bigint {

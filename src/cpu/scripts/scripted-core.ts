@@ -15,7 +15,7 @@ import {
   VmxResult,
 } from "../../isa/operations.ts";
 import type { CorePort } from "../core-port.ts";
-import type { Clock, CostlyOperation, TraceSink } from "../ports.ts";
+import type { Clock, CostlyOperation, Intercepts, TraceSink } from "../ports.ts";
 import { flagBit } from "../register-bits.ts";
 import { Gpr, OperationRecords } from "./operation-records.ts";
 import {
@@ -38,6 +38,8 @@ export interface ScriptedCoreOptions {
   readonly clock: Clock;
   readonly streams: ScriptStreams;
   readonly trace: TraceSink | undefined;
+  /** What a loop of PAUSE may cause. */
+  readonly pauses: () => Pick<Intercepts, "nonRoot" | "pauseLoopLeft" | "pausedUntilNow">;
   /** Makes the core for machine code, given the host it is to call. */
   readonly createMachineCode: (host: CoreHost) => ExecutionCore;
 }
@@ -47,6 +49,10 @@ const operandBelowStack = 64n;
 const registerCount = 16;
 /** Vectors that push an error code. */
 const withErrorCode = new Set([8, 10, 11, 12, 13, 14, 17, 21, 29, 30]);
+/** Work of no more cycles is done in one piece. */
+const shortWork = 500;
+/** How long an LP that is not told of others' stores spins before it looks again, in cycles. */
+const spinGlance = 1000;
 const allOnes = 0xffff_ffff_ffff_ffffn;
 
 /** What an operation costs beside the one cycle of an instruction, where something does. */
@@ -98,7 +104,10 @@ export class ScriptedCore implements CorePort {
   readonly #pending: number;
   readonly #registers: BigUint64Array;
   #retired = 0;
+  readonly #pauses: ScriptedCoreOptions["pauses"];
   #computing: Stream | undefined;
+  /** Clock value at which the spinning under way has gone on for as long as it may; undefined: the work is another. */
+  #spinEnd: number | undefined = undefined;
   /** Clock value at which the work under way (`compute`) is done. */
   busyUntil: number | undefined = undefined;
 
@@ -110,6 +119,7 @@ export class ScriptedCore implements CorePort {
     this.#clock = options.clock;
     this.#streams = options.streams;
     this.#trace = options.trace;
+    this.#pauses = options.pauses;
     this.#u8 = new Uint8Array(memory.buffer);
     this.#u16 = new Uint16Array(memory.buffer);
     this.#u32 = new Uint32Array(memory.buffer);
@@ -162,7 +172,8 @@ export class ScriptedCore implements CorePort {
   putDownWork(): void {
     const stream = this.#computing;
     if (stream === undefined) return;
-    stream.cyclesLeft = Math.max(0, (this.busyUntil ?? 0) - this.#clock.now());
+    stream.cyclesLeft = Math.max(0, (this.#spinEnd ?? this.busyUntil ?? 0) - this.#clock.now());
+    if (this.#spinEnd !== undefined) this.#stopSpinning();
     this.#computing = undefined;
     this.busyUntil = undefined;
   }
@@ -201,6 +212,7 @@ export class ScriptedCore implements CorePort {
     stream.takeNext();
     const { operation } = stream;
     if (operation.kind === OperationKind.Compute) return this.#compute(stream, operation);
+    if (operation.kind === OperationKind.Spin) return this.#spin(stream, operation);
     if (operation.kind === OperationKind.Note) {
       const { kind, ...detail } = operation.extra as NoteDetail;
       this.#trace?.(String(kind), { lp: this.#index, ...detail });
@@ -295,6 +307,10 @@ export class ScriptedCore implements CorePort {
       // The first of its instructions: it ends the shadow of STI as any other does.
       this.#retired += 1;
       left = Number(address) - 1;
+      if (this.#clock.pass !== undefined && (left <= shortWork || this.#isUninterruptible)) {
+        if (left > 0) this.#clock.pass(left);
+        left = 0;
+      }
       stream.cyclesLeft = left;
       if (left > 0) return undefined;
     }
@@ -305,6 +321,44 @@ export class ScriptedCore implements CorePort {
     this.#computing = stream;
     this.busyUntil = this.#clock.now() + left;
     return RunExit.Left;
+  }
+
+  /** In root operation with interrupts off nothing ends work early. */
+  get #isUninterruptible(): boolean {
+    const flags = this.#u32[(this.#base + lpOffset.systemFlags) >>> 2] ?? 0;
+    return (flags & flagBit.IF) === 0 && !this.#pauses().nonRoot;
+  }
+
+  /** A round of the loop, and as many more as there is time for before something happens. */
+  #spin(stream: Stream, { address, size, value, expected }: Operation): RunExit | undefined {
+    const left = stream.cyclesLeft ?? Number(expected);
+    if (left <= 0 || this.#load(address, size) !== value) {
+      this.#retired += 1;
+      this.#complete(stream, 0n);
+      return undefined;
+    }
+    stream.cyclesLeft = left;
+    const record = this.#records.of(OperationKind.Pause);
+    this.#place(record, stream);
+    const outcome = this.#host.system(record);
+    this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
+    if (outcome !== Outcome.Next) return undefined;
+    this.#retired += 1;
+    const now = this.#clock.now();
+    const low = Number(address & 0xffff_ffffn);
+    const at = this.#look(low, Number(address >> 32n), size, TlbAccess.Read);
+    const isTold = at >= 0 && this.#streams.tellsSpinners;
+    const most = Math.min(left, this.#pauses().pauseLoopLeft());
+    if (isTold) this.#streams.spins(this.#index, at);
+    this.#computing = stream;
+    this.#spinEnd = now + left;
+    this.busyUntil = now + (isTold ? most : Math.min(most, spinGlance));
+    return RunExit.Left;
+  }
+  #stopSpinning(): void {
+    this.#spinEnd = undefined;
+    this.#streams.stopsSpinning(this.#index);
+    this.#pauses().pausedUntilNow();
   }
 
   // ——— system instructions
@@ -544,11 +598,17 @@ export class ScriptedCore implements CorePort {
     const at = this.#look(low, high, size, TlbAccess.Write);
     if (at >= 0) {
       this.#write(at, size, value);
+      this.#stored(at);
       return;
     }
     this.#argument(low, high);
     this.#u64[(this.#base + lpOffset.argument1) >>> 3] = value;
     this.#host.store(size);
+    this.#stored(this.#look(low, high, size, TlbAccess.Write));
+  }
+  /** Whoever spins there looks again. */
+  #stored(at: number): void {
+    if (at >= 0 && this.#streams.hasSpinners) this.#streams.stored(this.#index, at);
   }
   /** @param change the new value. @returns the old one */
   #locked(address: bigint, size: number, change: (was: bigint) => bigint): bigint {
@@ -565,6 +625,7 @@ export class ScriptedCore implements CorePort {
     const bounce = this.#base + lpOffset.bounce;
     const old = this.#exchange(at, size, change);
     if (at >= bounce && at < bounce + 64) this.#host.commit();
+    else this.#stored(at);
     return old;
   }
   #exchange(at: number, size: number, change: (was: bigint) => bigint): bigint {

@@ -127,7 +127,19 @@ class DeterministicMachine {
     const cores: LpHost["lp"]["core"][] = [];
     const { software } = request;
     // All LPs share the streams: what runs on one may go on on another.
-    const scripts = software && createScripts(software, blueprint, () => clock.now());
+    const scripts =
+      software &&
+      createScripts(
+        software,
+        blueprint,
+        () => clock.now(),
+        (spinning, storing) => {
+          control.signal(spinning, Pending.Events);
+          this.#schedule.call(spinning);
+          // The turn of the one that stores ends, as that of a sender does.
+          control.signal(storing, Pending.Stop);
+        },
+      );
     for (const index of apicIds.keys()) {
       const bus = new DirectBus(this.#platform.platform, clock);
       const codePages = new DirectCodePages(control, index, cores);

@@ -18,6 +18,7 @@ export class VirtualClock implements Clock {
   #actor: LpActor | undefined;
   #end = Number.POSITIVE_INFINITY;
   #latest = 0;
+  #isStrict = false;
 
   constructor(costs: CycleCosts = defaultCycleCosts) {
     this.#costs = costs;
@@ -25,6 +26,8 @@ export class VirtualClock implements Clock {
 
   now(): number {
     const time = this.#actorTime();
+    // Turns end in the order of their times: each may see its own.
+    if (this.#isStrict) return time;
     if (time > this.#latest) this.#latest = time;
     return this.#latest;
   }
@@ -35,6 +38,7 @@ export class VirtualClock implements Clock {
    */
   enter(actor: LpActor, time: number, end = Number.POSITIVE_INFINITY): void {
     this.#actor = actor;
+    this.#isStrict = end !== Number.POSITIVE_INFINITY;
     this.#end = end;
     this.#start = time;
     this.#retiredAtStart = actor.retired;
@@ -59,7 +63,11 @@ export class VirtualClock implements Clock {
 
   /** Adds the cost of what the actor is doing. */
   charge(operation: keyof CycleCosts, times = 1): void {
-    this.#charged += this.#costs[operation] * times;
+    this.pass(this.#costs[operation] * times);
+  }
+
+  pass(cycles: number): void {
+    this.#charged += cycles;
     if (this.#end !== Number.POSITIVE_INFINITY && this.#actorTime() >= this.#end) {
       this.#actor?.endTurn?.();
       this.#end = Number.POSITIVE_INFINITY;

@@ -69,6 +69,7 @@ export const skylakeKvm = {
     "operation.InvalidateEpt": guess(500, "single context"),
     "operation.InvalidateVpid": guess(350, "from one address to all contexts"),
     "operation.Note": nothing,
+    "operation.Spin": guess(140, "PAUSE since Skylake"),
 
     "vmx.exit": guess(500, "half of what hardware takes of a published exit"),
     "vmx.entry": guess(500, "half of what hardware takes of a published exit"),
