@@ -4,7 +4,7 @@ import { seriesColors } from "./page.ts";
 
 const width = 960;
 const left = 64;
-const right = 16;
+const right = 32;
 const legendHeight = 22;
 const bottom = 42;
 

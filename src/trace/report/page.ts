@@ -40,7 +40,7 @@ h1{font-size:1.5em}h2{font-size:1.25em;margin-top:2em;border-top:1px solid var(-
 p.note,figcaption{color:var(--dim);font-size:.9em;max-width:75ch}
 figure{margin:1.2em 0}svg{width:100%;height:auto}svg text{fill:var(--fg);font:11px system-ui,sans-serif}svg .dim{fill:var(--dim)}
 svg .grid{stroke:var(--line);stroke-width:1}svg .axis{stroke:var(--dim);stroke-width:1}svg .series{stroke-width:1.8;stroke-linejoin:round}
-svg .ideal{stroke:var(--dim);stroke-dasharray:5 4;fill:none}svg .bad{fill:var(--bad)}svg .wait{stroke:var(--wait);stroke-width:2}
+svg .ideal{stroke:var(--dim);stroke-dasharray:5 4;fill:none}svg .bad{fill:var(--bad)}svg .wait{stroke:var(--wait);fill:var(--wait);stroke-width:2}
 svg .name{paint-order:stroke;stroke:var(--bg);stroke-width:3px}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85em;font-variant-numeric:tabular-nums}
 th,td{padding:.2em .7em;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}

@@ -121,11 +121,7 @@ function throughputPicture(cells: readonly Shown[]): readonly string[] {
   const known = cells.filter((cell) => cell.figures.relativeThroughput.runs > 0);
   if (overcommits.length < 2 || known.length === 0) return [];
   const policies = [...groupBy(known, ({ policy }) => policy)];
-  const ideal = Array.from({ length: 61 }, (_, n) => {
-    const [least = 1, most = 1] = [overcommits[0], overcommits.at(-1)];
-    const x = least + ((most - least) * n) / 60;
-    return [x, 100 / x] as const;
-  });
+  const ideal = { name: "1/N, N vCPUs per LP", points: idealShare(known) };
   const picture = lineChart(
     { title: "throughput against overcommit", x: "overcommit", y: "% of throughput alone" },
     policies.map(([name, group]) => ({
@@ -133,7 +129,7 @@ function throughputPicture(cells: readonly Shown[]): readonly string[] {
       points: group.map((cell) => [cell.overcommit, cell.figures.relativeThroughput.mean] as const),
     })),
     {
-      ideal: { name: "1/N", points: ideal },
+      ideal,
       spread: policies.map(([, group]) =>
         group.map((cell) => cell.figures.relativeThroughput.halfWidth),
       ),
@@ -142,9 +138,24 @@ function throughputPicture(cells: readonly Shown[]): readonly string[] {
   return [
     figure(
       picture,
-      "Throughput of a VM against overcommit; 100 % is what it does alone under the same policy. On the dashed line nothing is lost by sharing.",
+      "Throughput of a VM against overcommit; 100 % is what it does alone under the same policy. On the dashed line nothing is lost by sharing, if all vCPUs want to run all the time.",
     ),
   ];
+}
+
+const idealSteps = 60;
+
+/** What a VM would do if LPs were shared without loss: all it can as long as there is an LP for every vCPU, then less in proportion. */
+function idealShare(cells: readonly Shown[]): Series["points"] {
+  const [first, last] = [cells[0], cells.at(-1)];
+  const crowding = (cell: Shown | undefined): number =>
+    (cell?.runs[0]?.vcpus.length ?? 1) / (cell?.lps ?? 1);
+  const [least, most] = [first?.overcommit ?? 1, last?.overcommit ?? 1];
+  return Array.from({ length: idealSteps + 1 }, (_, n) => {
+    const part = n / idealSteps;
+    const vcpusPerLp = crowding(first) * (1 - part) + crowding(last) * part;
+    return [least + (most - least) * part, 100 / Math.max(1, vcpusPerLp)] as const;
+  });
 }
 
 const latencyPictures = [
