@@ -1,0 +1,154 @@
+import type { Prng } from "../../base/prng.ts";
+import {
+  compute,
+  exchangeAdd,
+  load,
+  lockedOr,
+  portOut,
+  type Script,
+  type Steps,
+  store,
+} from "../../isa/operations.ts";
+import type { LpContext } from "./context.ts";
+import { sendInterrupt } from "./interrupts.ts";
+import { post, postByRequest } from "./posting.ts";
+import {
+  guestPlace,
+  hostVector,
+  lpBlock,
+  lpField,
+  machineField,
+  place,
+  VcpuState,
+  vcpuBlock,
+  vcpuField,
+} from "./posting-memory.ts";
+import { wake } from "./waking.ts";
+
+/** What the management processor does: mean cycles between two of each, `Infinity` for never. */
+export interface ManagerHabits {
+  readonly post: number;
+  /** Of the posts, the part made by request, 0 to 1. */
+  readonly byRequest: number;
+  readonly preempt: number;
+  readonly migrate: number;
+  readonly assign: number;
+  /** Posters on other processors. */
+  readonly posters: number;
+  readonly vector: (random: Prng) => number;
+  /** The run has had what it was to have. */
+  readonly enough: () => boolean;
+  /** Nothing moves any more. */
+  readonly quiet: (settled: boolean) => void;
+  /** Called now and then. */
+  readonly tick: () => void;
+}
+
+const pollCycles = 20_000;
+const pollsMax = 2000;
+const preemptCyclesMax = 3000;
+const exitPort = 0xf4;
+
+/** A processor without vCPUs that posts and disturbs, until there has been enough; then it waits for rest and ends the run. */
+export function* manage(context: LpContext, habits: ManagerHabits): Script {
+  const { random } = context.environment;
+  yield* untilReady(context);
+  const events = schedule(context, habits, random);
+  while (!habits.enough()) {
+    habits.tick();
+    yield* next(events, random);
+  }
+  yield* finish(context, habits);
+  yield portOut(exitPort, 1, 0n);
+}
+
+interface Recurring {
+  readonly mean: number;
+  due: number;
+  readonly act: () => Steps<void>;
+}
+
+/** The things done at random moments, each with its mean distance. */
+function schedule(context: LpContext, habits: ManagerHabits, random: Prng): Recurring[] {
+  const { vcpus, lps } = context;
+  const actions: readonly [number, () => Steps<void>][] = [
+    [habits.post, () => postOne(context, habits, random)],
+    [habits.preempt, () => disturb(context, random.below(lps), 1 + random.below(preemptCyclesMax))],
+    [habits.migrate, () => migrate(context, random.below(vcpus), random.below(lps))],
+    [habits.assign, () => assign(context, random.below(vcpus))],
+  ];
+  return actions
+    .filter(([mean]) => mean !== Number.POSITIVE_INFINITY)
+    .map(([mean, act]) => ({ mean, due: distance(mean, random), act }));
+}
+
+const distance = (mean: number, random: Prng): number => 1 + random.below(Math.ceil(2 * mean));
+
+function* next(events: Recurring[], random: Prng): Steps<void> {
+  let first = events[0];
+  for (const event of events) if (first === undefined || event.due < first.due) first = event;
+  if (first === undefined) {
+    yield compute(pollCycles);
+    return;
+  }
+  const { due } = first;
+  for (const event of events) event.due -= due;
+  first.due = distance(first.mean, random);
+  yield compute(due);
+  yield* first.act();
+}
+
+function* postOne(context: LpContext, habits: ManagerHabits, random: Prng): Steps<void> {
+  const vcpu = random.below(context.vcpus);
+  const vector = habits.vector(random);
+  if (random.next() < habits.byRequest * 2 ** 32) yield* postByRequest(context, vcpu, vector);
+  else yield* post(context, vcpu, vector, "hypervisor");
+}
+
+/** Takes an LP away from its vCPU for a while. */
+function* disturb(context: LpContext, lp: number, cycles: number): Steps<void> {
+  yield lockedOr(lpBlock(lp) + lpField.preempt, 8, BigInt(cycles));
+  yield* sendInterrupt(context.apicIds[lp] ?? lp, hostVector.reschedule);
+}
+
+function* migrate(context: LpContext, vcpu: number, to: number): Steps<void> {
+  const block = vcpuBlock(vcpu);
+  const from = Number(yield load(block + vcpuField.home));
+  if (from === to) return;
+  context.observer.migrated(vcpu, from, to);
+  yield store(block + vcpuField.home, 8, BigInt(to));
+  yield* sendInterrupt(context.apicIds[from] ?? from, hostVector.reschedule);
+}
+
+/** A device begins to post to a vCPU, which may have gone to sleep without a thought of devices. */
+function* assign(context: LpContext, vcpu: number): Steps<void> {
+  yield exchangeAdd(vcpuBlock(vcpu) + vcpuField.devices, 8, 1n);
+  if (context.bug !== "assign-while-asleep") yield* wake(context, vcpu);
+}
+
+function* untilReady(context: LpContext): Steps<void> {
+  while ((yield load(machineField.ready)) < BigInt(context.lps)) yield compute(pollCycles);
+}
+
+/** First the posters stop, then the guests are told and woken, and when all sleep for good the result stands. */
+function* finish(context: LpContext, habits: ManagerHabits): Steps<void> {
+  yield store(machineField.stop, 8, 1n);
+  while ((yield load(machineField.postersDone)) < BigInt(habits.posters)) yield compute(pollCycles);
+  yield store(BigInt(place.guest + guestPlace.stop), 8, 1n);
+  for (let vcpu = 0; vcpu < context.vcpus; vcpu++) {
+    yield* post(context, vcpu, habits.vector(context.environment.random), "hypervisor");
+  }
+  let asleep = 0;
+  for (let n = 0; n < pollsMax && asleep < 2; n++) {
+    yield compute(pollCycles);
+    asleep = (yield* allAsleep(context)) ? asleep + 1 : 0;
+  }
+  habits.quiet(asleep >= 2);
+}
+
+function* allAsleep({ vcpus }: LpContext): Steps<boolean> {
+  for (let vcpu = 0; vcpu < vcpus; vcpu++) {
+    if ((yield load(vcpuBlock(vcpu) + vcpuField.state)) !== VcpuState.Blocked) return false;
+  }
+  return true;
+}

@@ -1,0 +1,57 @@
+/**
+ * What a posting hypervisor tells whoever watches it. A call stands in a script right before the `yield` of the operation it
+ * speaks of: operation and call are then one step of a deterministic machine. It takes no time. Under other drivers nobody
+ * listens.
+ */
+export interface PostingObserver {
+  /** PIR[vector] is being set. */
+  posting(vcpu: number, vector: number, from: PostSource): void;
+  /** The poster has done all it owes. @param from the same as in `posting` */
+  posted(vcpu: number, from: PostSource): void;
+  /** The control word of a descriptor is being exchanged, if it still is `seen`. */
+  controlChanging(vcpu: number, seen: bigint, next: bigint): void;
+  /** The vCPU is being taken out of PIR into VIRR by software: until `synchronized`, requests may be in neither. */
+  synchronizing(vcpu: number): void;
+  synchronized(vcpu: number): void;
+  /** It goes on, or off, the wake-up list of an LP; the list's lock is held. */
+  listed(vcpu: number, lp: number | undefined): void;
+  /** An LP takes it up, or puts it down: `loaded` comes last of the first, `unloaded` last of the second. */
+  loaded(vcpu: number, lp: number): void;
+  unloaded(vcpu: number, lp: number, asleep: boolean): void;
+  /** VM entry and the first operation behind the VM exit. */
+  entering(vcpu: number, lp: number): void;
+  left(vcpu: number, lp: number): void;
+  /** It has been woken. */
+  woken(vcpu: number): void;
+  migrated(vcpu: number, from: number, to: number): void;
+  /** A request bit is being set; and its sender has done all it owes, having sent an interrupt or not. */
+  requesting(vcpu: number): void;
+  requested(vcpu: number, kicked: boolean): void;
+  /** The guest runs its handler of a vector; and has had plenty of time with interrupts on and nothing masked. */
+  handling(vcpu: number, vector: number): void;
+  settled(vcpu: number): void;
+}
+
+export type PostSource = "hypervisor" | "request" | "guest" | "device";
+
+const nothing = (): void => undefined;
+
+/** Nobody listens. */
+export const noObserver: PostingObserver = {
+  posting: nothing,
+  posted: nothing,
+  controlChanging: nothing,
+  synchronizing: nothing,
+  synchronized: nothing,
+  listed: nothing,
+  loaded: nothing,
+  unloaded: nothing,
+  entering: nothing,
+  left: nothing,
+  woken: nothing,
+  migrated: nothing,
+  requesting: nothing,
+  requested: nothing,
+  handling: nothing,
+  settled: nothing,
+};

@@ -1,0 +1,27 @@
+import type { Prng } from "../../base/prng.ts";
+import { compute, type Operation, type Script } from "../../isa/operations.ts";
+
+/** How often an operation is held up, 0 to 1, and for how many cycles at most. */
+export interface Perturbation {
+  readonly part: number;
+  readonly cyclesMax: number;
+}
+
+/**
+ * The same script with pauses at random places: what a cache miss, an SMI or a slow bus does to a processor. An operation
+ * becomes known only when it is about to be executed, so what a script does between two operations stays with the second.
+ */
+export function* perturbed(
+  script: Script,
+  random: Prng,
+  { part, cyclesMax }: Perturbation,
+): Script {
+  const limit = part * 2 ** 32;
+  let result = 0n;
+  for (;;) {
+    if (random.next() < limit) yield compute(1 + random.below(cyclesMax));
+    const step: IteratorResult<Operation, void> = script.next(result);
+    if (step.done === true) return;
+    result = yield step.value;
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * Where the processors of a posting hypervisor keep what they share: physical memory from 2 MiB on, below the guest's.
+ *
+ * ```
+ *   20 0000  machine   22 0000  VMXON regions, by LP     2a 0000  virtual-APIC pages, by vCPU
+ *   20 1000  LPs       25 0000  VMCSs, by vCPU           2e 0000  counters
+ *   20 5000  vCPUs     20 a000  descriptors  b000 PID table  c000 IRTEs  d000 MSR bitmaps  e000 EPT
+ *   40 0000  guest memory, 2 MiB
+ * ```
+ * All fields have eight bytes.
+ */
+
+/** Virtual processors, and LPs, that there is room for. */
+export const vcpusMax = 32;
+export const postingLpsMax = 32;
+
+const blockBytes = 256n;
+const page = 4096n;
+const base = 0x20_0000n;
+
+export const place = {
+  machine: base,
+  pidTable: base + 0xb000n,
+  remapTable: base + 0xc000n,
+  msrBitmaps: base + 0xd000n,
+  ept: Number(base) + 0xe000,
+  guest: 0x40_0000,
+  /** Bytes of RAM that a machine needs. */
+  ramBytes: 16 * 2 ** 20,
+} as const;
+
+/** The words that concern everybody. */
+export const machineField = {
+  /** Posters that have done their share. */
+  postersDone: place.machine,
+  /** LPs that have prepared their vCPUs. */
+  ready: place.machine + 16n,
+  /** Not zero: posters stop. */
+  stop: place.machine + 8n,
+} as const;
+
+/** Fields of an LP's block. */
+export const lpField = {
+  /** Of the wake-up list: a spin lock, and the first vCPU, counted from 1. */
+  wakeLock: 0n,
+  wakeHead: 8n,
+  /** Runnable vCPUs, a bit for each. */
+  runnable: 16n,
+  /** Not zero: leave the vCPU that runs alone for so many cycles. */
+  preempt: 24n,
+  /** VMCSs to be cleared here for another LP, a bit for each vCPU. */
+  clear: 32n,
+  /** With the planted suppression of kicks: one is under way. */
+  kicked: 40n,
+} as const;
+
+/** Fields of a vCPU's block. */
+export const vcpuField = {
+  /** A `VcpuState`. */
+  state: 0n,
+  /** 1 from before the last look at requests to behind the VM exit. */
+  mode: 8n,
+  /** LP on which it is to run. */
+  home: 16n,
+  /** LP on which its VMCS is active, counted from 1. */
+  active: 24n,
+  /** LP that has it in its hands, counted from 1. */
+  held: 32n,
+  /** On a wake-up list: the next vCPU, and the LP whose list it is; both counted from 1. */
+  next: 40n,
+  listedOn: 48n,
+  /** Something is to be done before the next entry: a bit of `request`. */
+  request: 56n,
+  /** Devices that post to it directly. */
+  devices: 64n,
+  /** The LP it ran on last, counted from 1: where the general registers below come from. */
+  last: 72n,
+  /** Vectors handed over with a request, 256 bits. */
+  vectors: 80n,
+  registers: 112n,
+} as const;
+
+export const request = { interrupts: 1n } as const;
+
+/** Blocked: asleep until somebody wakes it. Runnable: a bit of its home's `runnable` is set, or about to be. */
+export const VcpuState = { Blocked: 0n, Runnable: 1n, Running: 2n } as const;
+
+export const lpBlock = (lp: number): bigint => base + 0x1000n + BigInt(lp) * blockBytes;
+export const vcpuBlock = (vcpu: number): bigint => base + 0x5000n + BigInt(vcpu) * blockBytes;
+export const descriptorOf = (vcpu: number): bigint => base + 0xa000n + BigInt(vcpu) * 64n;
+export const vmxonRegion = (lp: number): bigint => base + 0x2_0000n + BigInt(lp) * page;
+export const vmcsOf = (vcpu: number): bigint => base + 0x5_0000n + BigInt(vcpu) * page;
+export const virtualApicOf = (vcpu: number): bigint => base + 0xa_0000n + BigInt(vcpu) * page;
+/** Requests posted to a vCPU that found the PIR bit clear: one word of eight bytes for each vector. */
+export const countersOf = (vcpu: number): bigint => base + 0xe_0000n + BigInt(vcpu) * page;
+
+/** In the guest's memory, guest-physical. */
+export const guestPlace = {
+  /** Interrupt descriptor tables, by vCPU. */
+  idt: 0x5_0000,
+  /** Not zero: finish. */
+  stop: 0x9_0000,
+  /** Deliveries counted by machine code: eight bytes for each vector, a page for each vCPU. */
+  counters: 0xa_0000,
+  /** Machine code. */
+  code: 0xe_0000,
+} as const;
+
+/** Vectors of the host that the hypervisor uses. */
+export const hostVector = {
+  reschedule: 0xf0,
+  wakeUp: 0xf1,
+  /** Notifies the vCPU that runs. */
+  active: 0xf2,
+  clearVmcs: 0xf3,
+} as const;

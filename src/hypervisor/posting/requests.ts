@@ -1,0 +1,17 @@
+import { exchange, type Steps } from "../../isa/operations.ts";
+import type { LpContext } from "./context.ts";
+import { requestWords } from "./descriptor.ts";
+import { post } from "./posting.ts";
+import { vcpuBlock, vcpuField } from "./posting-memory.ts";
+
+/** Does what has been asked of a vCPU: vectors handed over are posted here. */
+export function* handleRequests(context: LpContext, vcpu: number): Steps<void> {
+  const block = vcpuBlock(vcpu);
+  yield exchange(block + vcpuField.request, 8, 0n);
+  for (let group = 0; group < requestWords; group++) {
+    let bits = yield exchange(block + vcpuField.vectors + BigInt(group * 8), 8, 0n);
+    for (let vector = group * 64; bits !== 0n; vector++, bits >>= 1n) {
+      if ((bits & 1n) !== 0n) yield* post(context, vcpu, vector, "request");
+    }
+  }
+}

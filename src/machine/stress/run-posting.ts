@@ -1,0 +1,120 @@
+import { place } from "../../hypervisor/posting/posting-memory.ts";
+import { describeViolation } from "../../vmx/checker/invariants.ts";
+import { configure } from "../configuration.ts";
+import { runMachine } from "../run-machine.ts";
+import type { RunResult } from "../run-result.ts";
+import type { PostingOptions } from "./posting-options.ts";
+import { PostingOracle } from "./posting-oracle.ts";
+import type { PostingRun } from "./posting-result.ts";
+import { postingSoftware } from "./posting-software.ts";
+import { randomVector } from "./stress-vectors.ts";
+
+const cyclesPerSecond = 1e9;
+const guestWork = 1000;
+/** Chances per round of a guest's loop that nobody sets. */
+const habits = {
+  masks: 0.05,
+  priorities: 0.05,
+  windows: 0.02,
+  calls: 0.02,
+  lateEnds: 0.1,
+} as const;
+const byRequest = 0.1;
+const perturbation = { part: 0.02, cyclesMax: 1500 } as const;
+/** A run that takes longer has gone astray. */
+const secondsMax = 600;
+
+/** Mean cycles between two, by their number per second. */
+const spacing = (rate: number): number =>
+  rate === 0 ? Number.POSITIVE_INFINITY : cyclesPerSecond / rate;
+const perRound = (rate: number): number => Math.min(0.5, (rate * guestWork) / cyclesPerSecond);
+
+/** Runs the stress once under the deterministic driver. */
+export async function runPosting(options: PostingOptions, seed: number): Promise<PostingRun> {
+  const startedAt = performance.now();
+  const lpCount = options.lps + 1;
+  const apicIds = Array.from({ length: lpCount }, (_, lp) => lp);
+  const { lps, vcpus, check, bug, ipiVirtualization } = options;
+  const oracle = new PostingOracle({ seed, vcpus, lps, apicIds, check });
+  const vector = randomVector(options.vectors);
+  const software = postingSoftware({
+    setup: { lps, vcpus, ipiVirtualization, bug, observer: oracle },
+    guest: {
+      vcpus,
+      vector,
+      work: guestWork,
+      halts: perRound(options.halt),
+      ...habits,
+      ipis: perRound(options.rate),
+      ipiVirtualization,
+      observer: oracle,
+    },
+    manager: {
+      post: spacing(options.rate),
+      byRequest,
+      preempt: spacing(options.preempt),
+      migrate: lps > 1 ? spacing(options.migrate) : Number.POSITIVE_INFINITY,
+      assign: spacing(options.affinity),
+      posters: 0,
+      vector,
+      enough: () =>
+        oracle.posts >= options.posts || oracle.now() >= options.seconds * cyclesPerSecond,
+      quiet: (asleep) => oracle.quiet(asleep),
+      tick: () => oracle.tick(),
+    },
+    perturbation,
+    seed,
+    apicIds,
+    onLoad: (memory) => oracle.attach(memory),
+    onStart: (environment) => {
+      oracle.now = environment.now;
+    },
+  });
+  const configuration = configure({
+    cpuModel: options.cpuModel,
+    ramBytes: place.ramBytes,
+    lpCount,
+    driver: "deterministic",
+    seed,
+    check: "report",
+    timeoutSeconds: secondsMax,
+  });
+  const trace = {
+    sink: (source: number) => (kind: string, detail: Readonly<Record<string, unknown>>) =>
+      oracle.hear(source, kind, detail),
+    partFile: () => "",
+  };
+  const result = await runMachine(configuration, { software, trace });
+  addMachineFindings(oracle, options, result);
+  return {
+    seed,
+    ...oracle.counts(),
+    exits: result.lps.reduce((sum, { statistics }) => sum + total(statistics.exits), 0),
+    seconds: result.cycles / cyclesPerSecond,
+    hostSeconds: (performance.now() - startedAt) / 1000,
+    findings: oracle.findings,
+    perLp: oracle.perLp,
+    latency: oracle.latency.data(),
+    timeline: oracle.timeline.samples,
+    bySource: oracle.bySource,
+  };
+}
+
+const total = (counts: Readonly<Record<string, number>>): number =>
+  Object.values(counts).reduce((sum, count) => sum + count, 0);
+
+/** What the processors' own checker has found, and runs that did not end as they should. */
+function addMachineFindings(
+  oracle: PostingOracle,
+  { check }: PostingOptions,
+  result: RunResult,
+): void {
+  for (const violation of result.lps.flatMap((lp) => lp.violations)) {
+    if (check !== undefined && !check.includes(violation.invariant)) continue;
+    oracle.add(String(violation.invariant), describeViolation(violation));
+  }
+  const { ending } = result;
+  if (ending.type === "exit" && ending.value === 0) return;
+  const message = ending.type === "bug" ? ending.message : `the run has ended by ${ending.type}`;
+  oracle.add("failed", message);
+}
