@@ -3,6 +3,7 @@ import {
   type DeviceConfiguration,
   deviceKinds,
   findDeviceKind,
+  flagSet,
 } from "../platform/devices/device-kinds.ts";
 import { byteCount } from "./quantities.ts";
 import type { SoftwareSource } from "./scripted-software.ts";
@@ -191,16 +192,16 @@ export function parseModule(argument: string): ModuleArgument {
 /** Most devices there are slots for. */
 const devicesMax = 28;
 
-/** A device as written on the command line: `KIND[,name=value]...`. */
+/** A device as written on the command line: `KIND[,name=value]...`. A name alone is a switch. */
 export function parseDevice(argument: string): DeviceConfiguration {
   const [kind = "", ...words] = argument.split(",");
   const parameters: Record<string, string> = {};
   for (const word of words) {
-    const at = word.indexOf("=");
-    if (at <= 0) {
-      throw new UserError(`--device ${argument}: ${word} is not of the form name=value`);
+    const [, name, value = flagSet] = /^([^=]+)(?:=(.*))?$/.exec(word) ?? [];
+    if (name === undefined) {
+      throw new UserError(`--device ${argument}: "${word}" is not of the form name=value`);
     }
-    parameters[word.slice(0, at)] = word.slice(at + 1);
+    parameters[name] = value;
   }
   const device = { kind, parameters };
   checkDevice(device);

@@ -8,6 +8,7 @@ import { MailboxFabric } from "../platform/interrupt-fabric.ts";
 import { Platform } from "../platform/platform.ts";
 import { DeviceOperation, type DeviceServer } from "../protocol/device-request.ts";
 import type { ControlRegion } from "./control-region.ts";
+import { FileStore } from "./device-actors/file-store.ts";
 import type { PlatformActor } from "./drivers/actors.ts";
 import type { MachineBlueprint } from "./machine.ts";
 import { firmwareArea, memoryMap } from "./memory-map.ts";
@@ -32,7 +33,9 @@ export interface PlatformHostOptions {
 export class PlatformHost implements PlatformActor, DeviceServer {
   readonly platform: Platform;
   readonly #clock: Clock;
+  readonly #files: FileStore[] = [];
 
+  /** @throws {UserError} a device's file cannot be opened */
   constructor(options: PlatformHostOptions) {
     const { blueprint, control, clock } = options;
     const { layout, apicIds } = blueprint;
@@ -55,6 +58,11 @@ export class PlatformHost implements PlatformActor, DeviceServer {
       exit: (request) => options.end(endingOf(request)),
       testDevice: true,
       devices: blueprint.devices,
+      openStore: (name, isReadOnly) => {
+        const file = new FileStore(name, isReadOnly);
+        this.#files.push(file);
+        return file;
+      },
       ...(blueprint.iommu === undefined
         ? {}
         : { iommu: { capabilities: blueprint.iommu, words: control.words } }),
@@ -81,6 +89,13 @@ export class PlatformHost implements PlatformActor, DeviceServer {
         return 0;
       case DeviceOperation.AcknowledgeExternal:
         return platform.acknowledgeExternal();
+    }
+  }
+
+  /** The machine is not used any more. */
+  close(): void {
+    for (const file of this.#files) {
+      file.close();
     }
   }
 

@@ -1,4 +1,4 @@
-import { assert } from "../base/assert.ts";
+import { assert, present } from "../base/assert.ts";
 import type { Bus, Clock } from "../cpu/ports.ts";
 import { type AcpiImage, buildAcpiTables, sciLine, timerPin } from "./acpi.ts";
 import { AcpiPm } from "./acpi-pm.ts";
@@ -15,6 +15,7 @@ import {
   type TimedDevice,
 } from "./device.ts";
 import { type DeviceConfiguration, findDeviceKind } from "./devices/device-kinds.ts";
+import type { DeviceServices } from "./devices/device-services.ts";
 import { DirectPort } from "./direct-port.ts";
 import { ioapicRequester } from "./dmar.ts";
 import type { ExitSink } from "./exit-request.ts";
@@ -66,6 +67,8 @@ export interface PlatformOptions {
   readonly pciFunctions?: readonly PciFunction[];
   /** A VT-d unit between the devices and the rest. */
   readonly iommu?: IommuOptions;
+  /** Opens files for devices. */
+  readonly openStore?: DeviceServices["openStore"];
   /** Devices for the PCI bus, from slot 4 on in this order. */
   readonly devices?: readonly DeviceConfiguration[];
 }
@@ -276,7 +279,14 @@ export class Platform implements Bus {
       port: this.#port(requesterId(0, device, 0)),
       interrupt: (high) => this.#drivePciPin(device, high),
     };
-    return kind.create(slot, configuration, { clock: this.#options.clock });
+    const { clock, openStore, serialOutput } = this.#options;
+    return kind.create(slot, configuration, {
+      clock,
+      openStore: (name, isReadOnly) => {
+        return present(openStore, "nobody opens files here")(name, isReadOnly);
+      },
+      output: serialOutput,
+    });
   }
 
   #makeVtdUnit(): VtdUnit | undefined {

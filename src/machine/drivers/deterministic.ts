@@ -171,6 +171,7 @@ class DeterministicMachine {
       await this.#untilEnd();
     } finally {
       clearTimeout(timer);
+      this.#platform.close();
       signal?.removeEventListener("abort", stop);
     }
     return {

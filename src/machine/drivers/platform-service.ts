@@ -62,6 +62,7 @@ class PlatformService implements PlatformControl {
 
   run(): PlatformOutcome {
     this.#runner.run();
+    this.#host.close();
     this.#debug.flush();
     return { unowned: Object.fromEntries(this.#host.platform.unowned.counts) };
   }

@@ -1,9 +1,13 @@
-import type { Clock } from "../../cpu/ports.ts";
 import type { PciDevice } from "../pci-device.ts";
 import type { PciSlot } from "../pci-slot.ts";
+import type { DeviceServices } from "./device-services.ts";
 import { DmaEngine } from "./dma-engine.ts";
 import { Edu } from "./edu.ts";
 import { Storm, stormEntriesMax, stormQueuesMax } from "./storm.ts";
+import { VirtioBlk } from "./virtio/virtio-blk.ts";
+import { VirtioConsole } from "./virtio/virtio-console.ts";
+import { VirtioNet } from "./virtio/virtio-net.ts";
+import { VirtioPci } from "./virtio/virtio-pci.ts";
 
 /** A device that somebody wants in the machine. A plain value: it can be posted to a worker. */
 export interface DeviceConfiguration {
@@ -11,10 +15,8 @@ export interface DeviceConfiguration {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-/** What the machine around a device offers it besides its slot. */
-export interface DeviceServices {
-  readonly clock: Clock;
-}
+/** Value of a parameter that is written without one. */
+export const flagSet = "on";
 
 /** A kind of device that can be put on the PCI bus. */
 export interface DeviceKind {
@@ -56,7 +58,41 @@ export const deviceKinds: readonly DeviceKind[] = [
       return new Storm(slot, { queues, entries, clock });
     },
   },
+  {
+    name: "virtio-blk",
+    summary: "virtio disk whose sectors are a file",
+    parameters: { file: "the file, a whole number of sectors", readonly: "writes are refused" },
+    check: ({ file, readonly }) => {
+      if (file === undefined || file === "" || file === flagSet) {
+        return "no file; write virtio-blk,file=F";
+      }
+      return flagTrouble("readonly", readonly);
+    },
+    create: (slot, { parameters }, { clock, openStore }) => {
+      const isReadOnly = parameters["readonly"] === flagSet;
+      const store = openStore(parameters["file"] ?? "", isReadOnly);
+      return new VirtioPci(slot, clock, new VirtioBlk(store, isReadOnly));
+    },
+  },
+  {
+    name: "virtio-console",
+    summary: "virtio console that speaks to where COM1 does",
+    parameters: {},
+    create: (slot, _configuration, { clock, output }) => {
+      return new VirtioPci(slot, clock, new VirtioConsole(output));
+    },
+  },
+  {
+    name: "virtio-net",
+    summary: "virtio network card that receives what it sends",
+    parameters: {},
+    create: (slot, _configuration, { clock }) => new VirtioPci(slot, clock, new VirtioNet()),
+  },
 ];
+
+function flagTrouble(name: string, value: string | undefined): string | undefined {
+  return value === undefined || value === flagSet ? undefined : `${name} takes no value`;
+}
 
 /** What is wrong with a parameter that is a whole number from 1 to `max`. */
 function rangeTrouble(

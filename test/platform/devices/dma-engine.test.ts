@@ -34,7 +34,7 @@ interface Descriptor {
 let bench: DeviceBench<DmaEngine>;
 
 beforeEach(() => {
-  bench = new DeviceBench((slot, { clock }) => new DmaEngine(slot, clock));
+  bench = new DeviceBench<DmaEngine>((slot, { clock }) => new DmaEngine(slot, clock));
   bench.enableMsix(2, 0x40);
   bench.write(register.ring, ring);
   bench.write(register.ringSize, 8);

@@ -20,7 +20,9 @@ const counter = (entry: number): number => 0x8000 + 4 * entry;
 const running = 0x0c;
 
 function newStorm(queues = 4, entries = queues): DeviceBench<Storm> {
-  const bench = new DeviceBench((slot, { clock }) => new Storm(slot, { queues, entries, clock }));
+  const bench = new DeviceBench<Storm>(
+    (slot, { clock }) => new Storm(slot, { queues, entries, clock }),
+  );
   bench.enableMsix(entries, 0x40);
   return bench;
 }
