@@ -23,6 +23,7 @@ import { timeInstructions } from "./instructions/time.ts";
 import { waitingInstructions } from "./instructions/waiting.ts";
 import { x87Instructions } from "./instructions/x87.ts";
 import { x87ControlInstructions } from "./instructions/x87-control.ts";
+import { x87FunctionInstructions } from "./instructions/x87-functions.ts";
 import type { InstructionTable } from "./logical-processor.ts";
 
 /** All instructions executed in TypeScript, VMX apart. */
@@ -47,6 +48,7 @@ export const systemInstructions: InstructionTable = {
   ...compareExchangeInstructions,
   ...x87Instructions,
   ...x87ControlInstructions,
+  ...x87FunctionInstructions,
   ...mmxInstructions,
   ...mmxArithmeticInstructions,
   ...simdInstructions,

@@ -399,9 +399,3 @@ describe("MXCSR", () => {
     expect(lp.state.u32[place.data / 4]).toBe(0xffff);
   });
 });
-
-describe("instructions that are not there", () => {
-  it("transcendental functions are undefined", () => {
-    expect(vectorOf((asm) => asm.fsin())).toBe(Vector.UD);
-  });
-});

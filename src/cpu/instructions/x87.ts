@@ -2,9 +2,9 @@
  * x87 instructions: loads, stores, moves, comparisons and basic arithmetic.
  *
  * All of them are exact: results, flags and stack faults are those of the architecture for every rounding and precision
- * control. Not there, and #UD: the transcendental instructions, FPREM, FPREM1, FSCALE, FXTRACT, FBLD and FBSTP. The last
- * opcode is not recorded (as on processors that record it for unmasked exceptions only), and the code and data segment
- * selectors are always zero. With CR0.NE = 0 an unmasked exception is recorded and otherwise ignored, as if IGNNE# were held.
+ * control. The last opcode is not recorded (as on processors that record it for unmasked exceptions only), and the code and
+ * data segment selectors are always zero. With CR0.NE = 0 an unmasked exception is recorded and otherwise ignored, as if
+ * IGNNE# were held.
  */
 import { Outcome } from "../../execution/core-host.ts";
 import { lpOffset } from "../../execution/lp-window.ts";
@@ -78,10 +78,10 @@ export function requireNoPendingException(lp: LogicalProcessor): void {
   }
 }
 
-type Operation = (lp: LogicalProcessor, insn: InstructionView) => void;
+export type Operation = (lp: LogicalProcessor, insn: InstructionView) => void;
 
 /** A computing instruction: what it waits for, and the pointers it leaves. */
-const computing =
+export const computing =
   (operation: Operation): InstructionHandler =>
   (lp, insn) => {
     requireFpu(lp);
@@ -153,13 +153,13 @@ function writeExtended(lp: LogicalProcessor, insn: InstructionView, value: Exten
 // ---- Stack faults ----------------------------------------------------------------------------------------------------
 
 /** An empty source register. @returns true when the masked response is to be given */
-function underflowed(lp: LogicalProcessor): boolean {
+export function underflowed(lp: LogicalProcessor): boolean {
   report(lp.state, FpFlag.Invalid | FpFlag.Stack, false);
   return !stopsOperation(lp.state, FpFlag.Invalid);
 }
 
 /** Pushes what a load has made; overflows when the register is taken. */
-function load(lp: LogicalProcessor, result: FpResult<Extended>): void {
+export function load(lp: LogicalProcessor, result: FpResult<Extended>): void {
   const { state } = lp;
   if (!isEmpty(state, -1)) {
     report(state, FpFlag.Invalid | FpFlag.Stack, true);
@@ -174,7 +174,11 @@ function load(lp: LogicalProcessor, result: FpResult<Extended>): void {
   }
 }
 
-const plain = (value: Extended): FpResult<Extended> => ({ value, flags: 0, roundedUp: false });
+export const plain = (value: Extended): FpResult<Extended> => ({
+  value,
+  flags: 0,
+  roundedUp: false,
+});
 
 // ---- Loads -----------------------------------------------------------------------------------------------------------
 
@@ -356,8 +360,8 @@ const arithmetic =
     }
   };
 
-/** FSQRT and FRNDINT. */
-const unary =
+/** FSQRT, FRNDINT and others that replace ST(0) by a function of it. */
+export const unary =
   (operate: (a: Extended, context: FpContext) => FpResult<Extended>): Operation =>
   (lp) => {
     const { state } = lp;
@@ -529,6 +533,7 @@ const operations: Readonly<Record<string, Operation>> = {
   Fldln2: loadConstant((context) => roundConstant("ln2", context)),
   Fst: store(false),
   Fstp: store(true),
+  Fstpnce: store(true),
   Fist: storeInteger(false),
   Fistp: storeInteger(true),
   Fadd: arithmetic(add),

@@ -92,7 +92,7 @@ export function absolute(value: Extended): Extended {
   return { signExponent: value.signExponent & exponentMax, significand: value.significand };
 }
 
-function isNaNClass(kind: FpClass): boolean {
+export function isNaNClass(kind: FpClass): boolean {
   return kind === "quiet" || kind === "signaling";
 }
 
@@ -100,21 +100,25 @@ function quieted(value: Extended): Extended {
   return { signExponent: value.signExponent, significand: value.significand | quietBit };
 }
 
-function exact<T>(value: T, flags = 0): FpResult<T> {
+export function exact<T>(value: T, flags = 0): FpResult<T> {
   return { value, flags, roundedUp: false };
 }
 
-const invalid: FpResult<Extended> = { value: indefinite, flags: FpFlag.Invalid, roundedUp: false };
+export const invalid: FpResult<Extended> = {
+  value: indefinite,
+  flags: FpFlag.Invalid,
+  roundedUp: false,
+};
 
 /** A finite non-zero number, exactly: (-1)^negative · significand · 2^exponent. */
-interface Exact {
+export interface Exact {
   readonly negative: boolean;
   readonly significand: bigint;
   readonly exponent: number;
 }
 
 /** Value of a normal or denormal register. */
-function toExact(value: Extended): Exact {
+export function toExact(value: Extended): Exact {
   const biased = value.signExponent & exponentMax;
   return {
     negative: isNegative(value),
@@ -123,12 +127,12 @@ function toExact(value: Extended): Exact {
   };
 }
 
-function bitLength(value: bigint): number {
+export function bitLength(value: bigint): number {
   return value === 0n ? 0 : value.toString(2).length;
 }
 
 /** The significand shifted so that its last bit weighs 2^unit, rounded; and what rounding did. */
-function roundAt(
+export function roundAt(
   number: Exact,
   unit: number,
   rounding: Rounding,
@@ -221,7 +225,7 @@ function overflowed(negative: boolean, format: Format, rounding: Rounding): Roun
 }
 
 /** Rounds to the context's precision and packs; unmasked overflow and underflow wrap the exponent. */
-function packExtended(number: Exact, context: FpContext): FpResult<Extended> {
+export function packExtended(number: Exact, context: FpContext): FpResult<Extended> {
   const { quotient, unit, flags, roundedUp } = roundInto(
     number,
     extended(context.precision),
@@ -274,7 +278,7 @@ function propagate(a: Extended, b: Extended): FpResult<Extended> {
 }
 
 /** Operands that decide an operation before it starts: unsupported formats and NaNs. */
-function special(a: Extended, b: Extended): FpResult<Extended> | undefined {
+export function special(a: Extended, b: Extended): FpResult<Extended> | undefined {
   const [kindA, kindB] = [classify(a), classify(b)];
   if (kindA === "unsupported" || kindB === "unsupported") {
     return invalid;
@@ -282,12 +286,12 @@ function special(a: Extended, b: Extended): FpResult<Extended> | undefined {
   return isNaNClass(kindA) || isNaNClass(kindB) ? propagate(a, b) : undefined;
 }
 
-function denormalFlag(...values: readonly Extended[]): number {
+export function denormalFlag(...values: readonly Extended[]): number {
   return values.some((value) => classify(value) === "denormal") ? FpFlag.Denormal : 0;
 }
 
 /** Adds the denormal-operand exception, which, unmasked, stops the operation before it has a result. */
-function withDenormal(
+export function withDenormal(
   result: FpResult<Extended>,
   flag: number,
   context: FpContext,
@@ -352,11 +356,11 @@ export function subtract(
   return special(a, b) ?? add(a, negate(b), context, widened);
 }
 
-function signed(negative: boolean, value: Extended): Extended {
+export function signed(negative: boolean, value: Extended): Extended {
   return negative ? negate(value) : value;
 }
 
-const infinity: Extended = { signExponent: exponentMax, significand: integerBit };
+export const infinity: Extended = { signExponent: exponentMax, significand: integerBit };
 
 export function multiply(
   a: Extended,
@@ -453,7 +457,7 @@ export function squareRoot(a: Extended, context: FpContext): FpResult<Extended> 
 }
 
 /** Largest integer whose square is not above the argument (Newton's iteration from above). */
-function integerSquareRoot(value: bigint): bigint {
+export function integerSquareRoot(value: bigint): bigint {
   let root = 1n << BigInt((bitLength(value) + 1) >> 1);
   for (;;) {
     const next = (root + value / root) >> 1n;
