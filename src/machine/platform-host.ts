@@ -1,8 +1,5 @@
 import type { Clock } from "../cpu/ports.ts";
-import { CodePages } from "../execution/code-pages.ts";
-import { Pending } from "../execution/lp-window.ts";
 import { windowBase } from "../memory/physical-memory.ts";
-import type { DmaMemory } from "../platform/device.ts";
 import type { ExitRequest } from "../platform/exit-request.ts";
 import { MailboxFabric } from "../platform/interrupt-fabric.ts";
 import { Platform } from "../platform/platform.ts";
@@ -12,6 +9,7 @@ import { FileStore } from "./device-actors/file-store.ts";
 import type { PlatformActor } from "./drivers/actors.ts";
 import type { MachineBlueprint } from "./machine.ts";
 import { firmwareArea, memoryMap } from "./memory-map.ts";
+import { RamDma } from "./ram-dma.ts";
 import type { Ending } from "./run-result.ts";
 
 export interface PlatformHostOptions {
@@ -48,7 +46,7 @@ export class PlatformHost implements PlatformActor, DeviceServer {
         whenFull: options.whenFull,
         ...(options.posted === undefined ? {} : { posted: options.posted }),
       }),
-      memory: new Dma(blueprint, control),
+      memory: new RamDma(blueprint.memory, control),
       ramBytes: layout.ramBytes,
       apicIds,
       epochSeconds: options.epochSeconds,
@@ -116,42 +114,6 @@ function endingOf(request: ExitRequest): Ending {
       return { type: "power-off" };
     case "reset":
       return { type: "reset" };
-  }
-}
-
-/** RAM as devices reach it. A write to decoded code makes every LP drop it. */
-class Dma implements DmaMemory {
-  readonly #ram: Uint8Array;
-  readonly #pages: CodePages;
-  readonly #control: ControlRegion;
-
-  constructor({ memory, layout }: MachineBlueprint, control: ControlRegion) {
-    this.#ram = new Uint8Array(memory.buffer, 0, layout.ramBytes);
-    this.#pages = new CodePages(memory, layout);
-    this.#control = control;
-  }
-
-  read(address: number, into: Uint8Array): boolean {
-    if (address + into.length > this.#ram.length) return false;
-    into.set(this.#ram.subarray(address, address + into.length));
-    return true;
-  }
-
-  write(address: number, from: Uint8Array): boolean {
-    if (address + from.length > this.#ram.length) return false;
-    this.#ram.set(from, address);
-    for (let at = address; at < address + from.length; ) {
-      const bytes = Math.min(4096 - (at % 4096), address + from.length - at);
-      this.#pages.written(at, bytes, () => this.#announce());
-      at += bytes;
-    }
-    return true;
-  }
-
-  #announce(): void {
-    for (let lp = 0; lp < this.#control.layout.lpCount; lp++) {
-      this.#control.signal(lp, Pending.CodeChanged);
-    }
   }
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   configure,
+  parseDevice,
   parseDriver,
   parseFlat,
   parseLpCount,
@@ -28,6 +29,31 @@ describe("a RAM size", () => {
     ["lots", "--ram lots: not a size; write for example 64M or 1G"],
     ["-1G", "--ram -1G: not a size; write for example 64M or 1G"],
   ])("%s is refused", (text, message) => expect(() => parseRamSize(text)).toThrow(message));
+});
+
+describe("a device", () => {
+  it("is a kind, with parameters", () => {
+    expect(parseDevice("edu")).toEqual({ kind: "edu", parameters: {} });
+    expect(parseDevice("storm,queues=8")).toEqual({ kind: "storm", parameters: { queues: "8" } });
+  });
+
+  it.each([
+    ["", /^--device : unknown; give one of edu, /],
+    ["toaster", /^--device toaster: unknown; give one of edu, /],
+    ["edu,queues=8", /^--device edu: no parameter queues; it has none$/],
+    ["storm,queue=8", /^--device storm: no parameter queue; give one of /],
+    ["edu,", /^--device edu,: .*is not of the form name=value$/],
+    ["edu,=8", /^--device edu,=8: .*is not of the form name=value$/],
+  ])("%j is refused", (text, message) => expect(() => parseDevice(text)).toThrow(message));
+
+  it("may be refused for what a program gives, and for want of a slot", () => {
+    const image = { name: "x", bytes: new Uint8Array() };
+    const edu = { kind: "edu", parameters: {} };
+    const build = (devices: (typeof edu)[]): unknown =>
+      configure({ image, cpuModel: "m", devices });
+    expect(() => build([{ ...edu, kind: "oven" }])).toThrow("--device oven: unknown");
+    expect(() => build(Array.from({ length: 29 }, () => edu))).toThrow("slots for 28");
+  });
 });
 
 describe("other options", () => {
