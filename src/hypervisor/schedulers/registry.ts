@@ -1,5 +1,6 @@
 import { balance } from "./balance.ts";
 import { credit } from "./credit.ts";
+import { credit2 } from "./credit2.ts";
 import { eevdf } from "./eevdf.ts";
 import { nullPolicy } from "./null.ts";
 import { type ParameterValues, resolveParameters } from "./parameters.ts";
@@ -12,6 +13,7 @@ import type { Policy, Scheduler, SchedulerHost } from "./scheduler.ts";
 export const policies: readonly Policy[] = [
   roundRobin,
   credit,
+  credit2,
   rtds,
   nullPolicy,
   eevdf,
