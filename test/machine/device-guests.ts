@@ -13,6 +13,7 @@ import {
   es,
   far,
   mem8,
+  mem16,
   mem32,
   mem48,
   ss,
@@ -251,4 +252,151 @@ export const dmaGuest = guest((asm) => {
   asm.mov(edi, copy);
   emitPrintMemory(asm, 24);
   emitExit(asm, 0);
+});
+
+/** What a guest sets up of a virtio queue: its parts lie at these places from its base on. */
+const virtqueue = { driver: 0x400, device: 0x800, size: 8 } as const;
+const virtio = { common: 0, interrupt: 0x1000, device: 0x2000, notify: 0x3000 } as const;
+const virtioRegister = {
+  featureSelect: 0x08,
+  feature: 0x0c,
+  status: 0x14,
+  queueSelect: 0x16,
+  queueSize: 0x18,
+  queueVector: 0x1a,
+  queueEnable: 0x1c,
+  descriptors: 0x20,
+  driver: 0x28,
+  device: 0x30,
+} as const;
+
+/** Initializes a virtio device whose window EBX has, with one queue at `base` that interrupts through entry 0. */
+function emitStartVirtio(asm: Assembler, queue: number, base: number): void {
+  const register = (offset: number) => mem32(ebx, { disp: offset });
+  const setStatus = (value: number): void => {
+    asm.mov(mem8(ebx, { disp: virtioRegister.status }), value);
+  };
+  const set16 = (offset: number, value: number): void => {
+    asm.mov(mem16(ebx, { disp: offset }), value);
+  };
+  setStatus(0);
+  setStatus(1);
+  setStatus(3);
+  for (const [half, bits] of [
+    [0, 0],
+    [1, 3],
+  ] as const) {
+    asm.mov(register(virtioRegister.featureSelect), half);
+    asm.mov(register(virtioRegister.feature), bits);
+  }
+  setStatus(11);
+  set16(virtioRegister.queueSelect, queue);
+  set16(virtioRegister.queueSize, virtqueue.size);
+  set16(virtioRegister.queueVector, 0);
+  asm.mov(register(virtioRegister.descriptors), base);
+  asm.mov(register(virtioRegister.driver), base + virtqueue.driver);
+  asm.mov(register(virtioRegister.device), base + virtqueue.device);
+  set16(virtioRegister.queueEnable, 1);
+  setStatus(15);
+}
+
+/** Makes a chain of the buffers available, from descriptor 0 on, as number `index`, and rings. */
+function emitSendChain(
+  asm: Assembler,
+  queue: number,
+  base: number,
+  index: number,
+  buffers: readonly (readonly [address: number | Label, bytes: number, isWritable: boolean])[],
+): void {
+  for (const [n, [address, bytes, isWritable]] of buffers.entries()) {
+    const isLast = n === buffers.length - 1;
+    asm.mov(mem32(base + 16 * n), address);
+    asm.mov(mem32(base + 16 * n + 8), bytes);
+    const flags = (isWritable ? 2 : 0) | (isLast ? 0 : 1);
+    asm.mov(mem32(base + 16 * n + 12), flags | ((n + 1) << 16));
+  }
+  asm.mov(mem16(base + virtqueue.driver + 4 + 2 * index), 0);
+  asm.mov(mem16(base + virtqueue.driver + 2), index + 1);
+  asm.mov(mem16(ebx, { disp: virtio.notify + 4 * queue }), queue);
+}
+
+/** Halts until `count` chains have come back. */
+function emitAwaitUsed(asm: Assembler, base: number, count: number): void {
+  // Flags are 0; the index is the upper half of the word.
+  emitAwait(asm, mem32(base + virtqueue.device), count << 16);
+}
+
+/** Prints through a virtio console. Ends with how many interrupts it took. */
+export const consoleGuest = guest((asm) => {
+  const base = 0x21_0000;
+  const transmit = 1;
+  const text = asm.label("text");
+  const over = asm.label("over text");
+  asm.jmp(over);
+  asm.here(text);
+  asm.ascii("through a queue\n");
+  asm.here(over);
+  emitCountingHandlers(asm, 1);
+  emitEnableDevice(asm, firstSlot, 1, plainMsix);
+  emitLoadBar(asm, firstSlot, 0, ebx);
+  emitStartVirtio(asm, transmit, base);
+  emitSendChain(asm, transmit, base, 0, [[text, 16, false]]);
+  emitAwaitUsed(asm, base, 1);
+  emitExpect(asm, mem32(ebx, { disp: virtioRegister.status }), 15, 10);
+  asm.mov(eax, mem32(interruptCounts));
+  emitExit(asm);
+});
+
+/** Prints the first bytes of a disk's second sector, writes them to the first, and flushes. Ends with status 0. */
+export const diskGuest = guest((asm) => {
+  const base = 0x21_0000;
+  const header = 0x22_0000;
+  const status = 0x22_0010;
+  const data = 0x23_0000;
+  const request = (index: number, type: number, sector: number, hasData: boolean): void => {
+    asm.mov(mem32(header), type);
+    asm.mov(mem32(header + 8), sector);
+    asm.mov(mem32(status), 0xff);
+    emitSendChain(asm, 0, base, index, [
+      [header, 16, false],
+      ...(hasData ? [[data, 512, type === 0] as const] : []),
+      [status, 1, true],
+    ]);
+    emitAwaitUsed(asm, base, index + 1);
+    emitExpect(asm, mem32(status), 0, 20 + index);
+  };
+  emitCountingHandlers(asm, 1);
+  emitEnableDevice(asm, firstSlot, 1, plainMsix);
+  emitLoadBar(asm, firstSlot, 0, ebx);
+  emitStartVirtio(asm, 0, base);
+  emitExpect(asm, mem32(ebx, { disp: virtio.device }), 2, 10);
+  request(0, 0, 1, true);
+  request(1, 1, 0, true);
+  request(2, 4, 0, false);
+  asm.mov(edi, data);
+  emitPrintMemory(asm, 8);
+  emitExit(asm, 0);
+});
+
+/** Sends the console's queue a chain that goes in circles. Ends with the device's status. */
+export const circularGuest = guest((asm) => {
+  const base = 0x21_0000;
+  const transmit = 1;
+  emitCountingHandlers(asm, 1);
+  emitEnableDevice(asm, firstSlot, 1, plainMsix);
+  emitLoadBar(asm, firstSlot, 0, ebx);
+  // The configuration's interrupt is the one that comes.
+  asm.mov(mem16(ebx, { disp: 0x10 }), 0);
+  emitStartVirtio(asm, transmit, base);
+  asm.mov(mem16(ebx, { disp: 0x10 }), 0);
+  asm.mov(mem32(base), base);
+  asm.mov(mem32(base + 8), 1);
+  asm.mov(mem32(base + 12), 1);
+  asm.mov(mem16(base + virtqueue.driver + 2), 1);
+  asm.mov(mem16(ebx, { disp: virtio.notify + 4 * transmit }), transmit);
+  emitAwait(asm, mem32(interruptCounts), 1);
+  emitExpect(asm, mem32(base + virtqueue.device), 0, 99);
+  asm.mov(eax, mem32(ebx, { disp: virtioRegister.status }));
+  asm.and(eax, 0xff);
+  emitExit(asm);
 });
