@@ -10,6 +10,7 @@ import { runImage } from "./run-image.ts";
 import { runCommand } from "./run-options.ts";
 import { schedCommand } from "./sched-command.ts";
 import { OutputPort } from "./standard-output.ts";
+import { stressCommand } from "./stress-command.ts";
 
 const { version } = JSON.parse(readFileSync(projectFile("package.json"), "utf8")) as {
   version: string;
@@ -27,18 +28,21 @@ const run = runCommand(async (image, options) => {
 });
 const print = (text: string): Promise<void> =>
   new OutputPort().write(new TextEncoder().encode(text));
-const sched = schedCommand({
+const ports = {
   print,
   terminal: process.stderr,
   now: () => performance.now(),
-  onInterrupt(stop) {
+  onInterrupt(stop: () => void) {
     // The second Ctrl-C finds no handler and ends the process.
     process.once("SIGINT", stop);
     return () => process.off("SIGINT", stop);
   },
-  setStatus(status) {
+  setStatus(status: number) {
     process.exitCode = status;
   },
+};
+const stress = stressCommand(async (options) => {
+  await (await import("./stress-posting.ts")).stressPosting(options, ports);
 });
 const program = new Command("vmxon")
   .description("Multiprocessor simulator of Intel VT-x that boots real x86-64 images.")
@@ -46,7 +50,8 @@ const program = new Command("vmxon")
   .addCommand(run)
   .addCommand(cpuCommand(print))
   .addCommand(explainCommand(print))
-  .addCommand(sched)
+  .addCommand(schedCommand(ports))
+  .addCommand(stress)
   .addHelpText("after", "\nSee vmxon run --help for options, examples and exit statuses.");
 const descendants = (command: Command): readonly Command[] => [
   command,

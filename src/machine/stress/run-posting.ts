@@ -29,8 +29,27 @@ const spacing = (rate: number): number =>
   rate === 0 ? Number.POSITIVE_INFINITY : cyclesPerSecond / rate;
 const perRound = (rate: number): number => Math.min(0.5, (rate * guestWork) / cyclesPerSecond);
 
+/** How far a run has come; seconds are the host's. */
+export interface PostingProgress {
+  readonly posts: number;
+  readonly deliveries: number;
+  readonly lost: number;
+  readonly seconds: number;
+}
+export interface PostingCallbacks {
+  /** Called a few times a second. */
+  readonly onProgress?: (progress: PostingProgress) => void;
+  /** Ends the run; what has been posted until then counts. */
+  readonly signal?: AbortSignal;
+}
+const progressMs = 200;
+
 /** Runs the stress once under the deterministic driver. */
-export async function runPosting(options: PostingOptions, seed: number): Promise<PostingRun> {
+export async function runPosting(
+  options: PostingOptions,
+  seed: number,
+  { onProgress, signal }: PostingCallbacks = {},
+): Promise<PostingRun> {
   const startedAt = performance.now();
   const lpCount = options.lps + 1;
   const apicIds = Array.from({ length: lpCount }, (_, lp) => lp);
@@ -58,7 +77,9 @@ export async function runPosting(options: PostingOptions, seed: number): Promise
       posters: 0,
       vector,
       enough: () =>
-        oracle.posts >= options.posts || oracle.now() >= options.seconds * cyclesPerSecond,
+        signal?.aborted === true ||
+        oracle.posts >= options.posts ||
+        oracle.now() >= options.seconds * cyclesPerSecond,
       quiet: (asleep) => oracle.quiet(asleep),
       tick: () => oracle.tick(),
     },
@@ -84,7 +105,13 @@ export async function runPosting(options: PostingOptions, seed: number): Promise
       oracle.hear(source, kind, detail),
     partFile: () => "",
   };
-  const result = await runMachine(configuration, { software, trace });
+  const progress = setInterval(() => {
+    const { posts, deliveries, lost } = oracle;
+    onProgress?.({ posts, deliveries, lost, seconds: (performance.now() - startedAt) / 1000 });
+  }, progressMs);
+  const result = await runMachine(configuration, { software, trace }).finally(() =>
+    clearInterval(progress),
+  );
   addMachineFindings(oracle, options, result);
   return {
     seed,

@@ -1,0 +1,25 @@
+/**
+ * What must hold while interrupts are posted. The numbers are stable and appear in findings; those of VMCSs are watched by the
+ * processors' own checker.
+ */
+export const watchedInvariants = {
+  1: "a VMCS is active on at most one LP",
+  2: "an LP has one current VMCS, active there, when it enters a guest",
+  3: "VMLAUNCH finds the VMCS clear, VMRESUME finds it launched",
+  4: "VMREAD and VMWRITE are executed while a VMCS is current",
+  5: "a VMCS is loaded on another LP only after VMCLEAR on the LP it was active on",
+  7: "VMCLEAR is executed on the LP on which the VMCS is active",
+  10: "ON set means that a notification is under way, or that the target looks before it enters its guest or sleeps",
+  11: "requests in PIR with SN clear have ON set",
+  12: "in the guest, with interrupts on, what the priority allows is delivered soon",
+  13: "a vCPU that sleeps has nothing that could be delivered",
+  14: "NV is the wake-up vector exactly while the vCPU is on the list of NDST's LP",
+  15: "in the guest, NV is the active vector, NDST is this LP and SN is clear",
+  16: "a vCPU that sleeps has SN clear",
+  17: "NDST is an LP that there is",
+  18: "no update of a descriptor drops ON",
+  19: "RVI and SVI change only through their VMCS, and VIRR has the bit of RVI",
+  22: "no VM entry passes over a request",
+  28: "every IRTE that is used is one that was written",
+  29: "an interrupt's old target is given up only after invalidation, wait, and the posts under way",
+} as const;
