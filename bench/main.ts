@@ -18,6 +18,7 @@ import { measureFootprint } from "./footprint.ts";
 import { isRoundTrip, rate, readPhases, type TimeBase } from "./phases.ts";
 import { measureStart } from "./start-up.ts";
 import { median } from "./statistics.ts";
+import { measureVmcalls } from "./vmcalls.ts";
 import { benchVtd, formatVtdRates } from "./vtd.ts";
 
 const guest = (name: string): string => projectFile("bench", "guests", name);
@@ -119,6 +120,15 @@ const vtd = options.only === undefined || options.only === "vtd" ? benchVtd(runs
 if (vtd !== undefined) console.log(formatVtdRates(vtd));
 const start = usable.includes(vmxon) ? await measureStart(guest("bench64.mb"), 4) : undefined;
 const memory = usable.includes(vmxon) ? await measureFootprint(guest("bench64.mb")) : undefined;
+const vmcalls = usable.includes(vmxon)
+  ? { one: await measureVmcalls(1, runs), two: await measureVmcalls(2, runs) }
+  : undefined;
+if (vmcalls?.one !== undefined && vmcalls.two !== undefined) {
+  const [one, two] = [vmcalls.one, vmcalls.two].map((each) => (each / 1000).toFixed(0));
+  console.log(
+    `scripted VMCALL round trips: ${one} thousand a second on one LP, ${two} on two, each with its own guest: ${(vmcalls.two / vmcalls.one).toFixed(2)} times`,
+  );
+}
 if (start !== undefined) {
   console.log(
     `start to first guest instruction, 4 LPs: ${start.process.toFixed(2)} s of the process, ${start.run.toFixed(2)} s of the run`,
@@ -190,6 +200,7 @@ function writeResults(): void {
     vtd,
     start,
     memoryMebibytes: memory,
+    scriptedVmcalls: vmcalls,
   };
   writeFileSync(file, `${JSON.stringify(content, null, 2)}\n`);
   console.log(`written: ${file}`);

@@ -4,7 +4,7 @@
  * ```
  *   FFFFE000_pppaaaa0   entry of program p with argument a
  *   FFFFE001_pppaaaa0   the same, for a gate
- *   FFFFE1ss_sssooooo   stream s, at offset o: operations from 0 on, round and round; bit 19 is its exit point
+ *   FFFFE1ss_sssooooo   stream s, at offset o: operations from 0 to 80000, round and round; C0000 is its exit point
  * ```
  * Addresses are handled as unsigned 32-bit halves.
  */
@@ -19,9 +19,9 @@ export const streamsMax = 1 << 20;
 export const programsMax = 1 << 12;
 export const argumentMax = 0xffff;
 
-/** Offsets of operations wrap here; the exit point lies behind. */
+/** Offsets of operations wrap here. The first one behind is the same as 0: a hypervisor that moves RIP knows of no wrapping. */
 export const offsetMask = 0x7_ffff;
-const exitOffset = 0x8_0000;
+const exitOffset = 0xc_0000;
 
 const join = (high: number, low: number): bigint => (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 
@@ -49,7 +49,7 @@ export type ScriptPlace = (typeof ScriptPlace)[keyof typeof ScriptPlace];
 export function placeAt(high: number, low: number): ScriptPlace {
   if (high >>> 0 === entryHigh) return ScriptPlace.Entry;
   if (high >>> 0 === gateHigh) return ScriptPlace.Gate;
-  return (low & exitOffset) !== 0 ? ScriptPlace.Exit : ScriptPlace.Operation;
+  return (low & exitOffset) === exitOffset ? ScriptPlace.Exit : ScriptPlace.Operation;
 }
 export const programAt = (low: number): number => low >>> 20;
 export const argumentAt = (low: number): number => (low >>> 4) & argumentMax;

@@ -269,12 +269,13 @@ export class ScriptedCore implements CorePort {
 
   /** RIP is behind the operation: it has been emulated, its result is in the registers. */
   #resume(stream: Stream, low: number): void {
-    if (low !== nextLow(stream.low)) {
+    if (low !== nextLow(stream.low) && low !== stream.low + operationBytes) {
       throw new ScriptError(
         `LP ${this.#index} arrived in program ${stream.program} at an address that is neither its operation nor the next one`,
       );
     }
-    stream.low = low;
+    stream.low = nextLow(stream.low);
+    this.#u32[this.#rip] = stream.low;
     stream.complete(this.#resultOf(stream.operation));
   }
 

@@ -175,6 +175,27 @@ describe("a scripted LP", () => {
     expect(seen).toEqual([14n, 2n, 0x1_0000_0000n]);
   });
 
+  it("goes round its addresses, also when a hypervisor or a handler moves RIP", async () => {
+    const operationsToTheEnd = 0x8_0000 / 4;
+    const around = 20;
+    let faults = 0;
+    const { ending } = await runScripts({
+      programs: {
+        *main() {
+          for (let n = around; n < operationsToTheEnd; n++) yield store(flagsAt, 8, 1n);
+          for (let n = 0; n < 2 * around; n++) yield store(0x1_0000_0000n, 8, 1n);
+          yield end();
+        },
+        *interrupt({ frame }: ScriptEnvironment) {
+          faults += 1;
+          yield store(frame + 8n, 8, (yield load(frame + 8n)) + 4n);
+        },
+      },
+    });
+    expect(ending).toEqual({ type: "exit", value: 0 });
+    expect(faults).toBe(2 * around);
+  });
+
   it("gives the same run for the same seed", async () => {
     const software = (): ScriptedSoftware => ({
       programs: {
