@@ -2,6 +2,7 @@ import { balance } from "./balance.ts";
 import { credit } from "./credit.ts";
 import { credit2 } from "./credit2.ts";
 import { eevdf } from "./eevdf.ts";
+import { gang } from "./gang.ts";
 import { nullPolicy } from "./null.ts";
 import { type ParameterValues, resolveParameters } from "./parameters.ts";
 import { relaxedCoScheduling } from "./relaxed-co-scheduling.ts";
@@ -17,6 +18,7 @@ export const policies: readonly Policy[] = [
   rtds,
   nullPolicy,
   eevdf,
+  gang,
   relaxedCoScheduling,
   balance,
 ];

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Prng } from "../../../src/base/prng.ts";
+import { withCoreGranularity } from "../../../src/hypervisor/schedulers/core-granularity.ts";
 import { policies } from "../../../src/hypervisor/schedulers/registry.ts";
 import { makeTopology } from "../../../src/hypervisor/schedulers/topology.ts";
 import {
@@ -63,7 +64,11 @@ const setups: fc.Arbitrary<BenchSetup> = fc
     return { topology, vms, seed, kickLatency, overhead };
   });
 
-describe.each(policies.map((policy) => [policy.name, policy] as const))("%s", (_name, policy) => {
+describe.each(
+  [...policies, ...policies.map(withCoreGranularity)].map(
+    (policy) => [policy.name, policy] as const,
+  ),
+)("%s", (_name, policy) => {
   // The bench throws when a vCPU is picked that runs elsewhere, is blocked, or may not run on the LP.
   it("only picks what it may, and all time is somebody's", () => {
     fc.assert(
