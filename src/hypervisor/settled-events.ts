@@ -1,6 +1,6 @@
 import { type EventColumns, EventKind } from "./run-record.ts";
 
-const digitBits = 11;
+const digitBits = 16;
 const digits = 2 ** digitBits;
 
 /**
@@ -57,24 +57,44 @@ function isAscending(time: Float64Array): boolean {
 
 /** Indices of the times from the least to the greatest, equal ones as they are: a radix sort. */
 function orderOf(time: Float64Array): Uint32Array {
-  const greatest = time.reduce((most, value) => Math.max(most, value), 0);
-  let order = Uint32Array.from(time, (_, n) => n);
-  let next = new Uint32Array(order.length);
-  for (let unit = 1; unit <= greatest; unit *= digits) {
-    const start = new Uint32Array(digits + 1);
-    for (const value of time) count(start, (Math.floor(value / unit) % digits) + 1);
-    for (let n = 1; n <= digits; n++) start[n] = (start[n] ?? 0) + (start[n - 1] ?? 0);
-    for (const index of order) {
-      next[count(start, Math.floor((time[index] ?? 0) / unit) % digits)] = index;
-    }
-    [order, next] = [next, order];
+  const low = new Uint32Array(time.length);
+  const high = new Uint32Array(time.length);
+  let order = new Uint32Array(time.length);
+  for (let n = 0; n < time.length; n++) {
+    const value = time[n] ?? 0;
+    high[n] = Math.floor(value / 2 ** 32);
+    low[n] = value % 2 ** 32;
+    order[n] = n;
+  }
+  for (const [part, shift] of [
+    [low, 0],
+    [low, digitBits],
+    [high, 0],
+    [high, digitBits],
+  ] as const) {
+    if (part.some((value) => value >>> shift !== 0)) order = sortedByDigit(order, part, shift);
   }
   return order;
 }
 
-/** @returns the count before */
-function count(counts: Uint32Array, index: number): number {
-  const before = counts[index] ?? 0;
-  counts[index] = before + 1;
-  return before;
+function sortedByDigit(
+  order: Uint32Array<ArrayBuffer>,
+  part: Uint32Array,
+  shift: number,
+): Uint32Array<ArrayBuffer> {
+  const start = new Uint32Array(digits + 1);
+  for (let n = 0; n < part.length; n++) {
+    const next = (((part[n] ?? 0) >>> shift) & (digits - 1)) + 1;
+    start[next] = (start[next] ?? 0) + 1;
+  }
+  for (let n = 1; n <= digits; n++) start[n] = (start[n] ?? 0) + (start[n - 1] ?? 0);
+  const sorted = new Uint32Array(order.length);
+  for (let n = 0; n < order.length; n++) {
+    const index = order[n] ?? 0;
+    const digit = ((part[index] ?? 0) >>> shift) & (digits - 1);
+    const place = start[digit] ?? 0;
+    start[digit] = place + 1;
+    sorted[place] = index;
+  }
+  return sorted;
 }

@@ -114,9 +114,13 @@ describe("the Gantt chart", () => {
   it("marks lock holders that were preempted, and IPIs to vCPUs that did not run", () => {
     expect(preemptedHolders(observed.record.events)).toEqual([{ at: 400 * us, lp: 0, vcpu: 0 }]);
     // vCPU 0 ran when the IPI was sent to it: it was not the scheduler's fault.
-    expect(ipiWaits(observed.record, runs)).toEqual([]);
+    const { window } = observed;
+    expect(ipiWaits(observed.record, runs, window)).toEqual([]);
     const later = runs.filter(({ from }) => from > 0);
-    expect(ipiWaits(observed.record, later)).toEqual([{ from: 250 * us, to: 710 * us, lp: 1 }]);
+    expect(ipiWaits(observed.record, later, window)).toEqual([
+      { from: 250 * us, to: 710 * us, lp: 1 },
+    ]);
+    expect(ipiWaits(observed.record, later, { from: 0, to: 200 * us })).toEqual([]);
   });
 
   it("has a bar per stay, coloured by VM, with what it is", () => {

@@ -259,22 +259,42 @@ const trackOf = ({ tid }: Task): number => firstVcpuTrack + tid - 1;
  */
 function withExitEnds(record: RunRecord): EventColumns {
   const { events, duration } = record;
-  const all = Array.from(events.kind.keys());
-  const exits = all.filter((n) => events.kind[n] === EventKind.Exit);
-  const long = exits.filter((n) => (events.a[n] ?? 0) > 0);
-  const others = all.filter((n) => events.kind[n] !== EventKind.Exit);
-  const order = [...long, ...exits, ...others];
-  const isEnd = (n: number): boolean => n < long.length;
-  const endOf = (n: number): number =>
-    Math.min(duration, (events.time[n] ?? 0) + (events.a[n] ?? 0));
-  return settled({
-    time: Float64Array.from(order, (from, n) =>
-      isEnd(n) ? endOf(from) : (events.time[from] ?? 0),
-    ),
-    kind: Uint8Array.from(order, (from, n) => (isEnd(n) ? exitEnd : (events.kind[from] ?? 0))),
-    lp: Uint16Array.from(order, (from) => events.lp[from] ?? 0),
-    vcpu: Uint16Array.from(order, (from) => events.vcpu[from] ?? 0),
-    a: Float64Array.from(order, (from) => events.a[from] ?? 0),
-    b: Int32Array.from(order, (from) => events.b[from] ?? 0),
-  });
+  const { time, kind, lp, vcpu, a, b } = events;
+  const isExit = (n: number): boolean => kind[n] === EventKind.Exit;
+  let exits = 0;
+  let long = 0;
+  for (let n = 0; n < kind.length; n++) {
+    if (!isExit(n)) continue;
+    exits++;
+    if ((a[n] ?? 0) > 0) long++;
+  }
+  const length = kind.length + long;
+  const wider: EventColumns = {
+    time: new Float64Array(length),
+    kind: new Uint8Array(length),
+    lp: new Uint16Array(length),
+    vcpu: new Uint16Array(length),
+    a: new Float64Array(length),
+    b: new Int32Array(length),
+  };
+  const place = (to: number, n: number, at: number, what: number): void => {
+    wider.time[to] = at;
+    wider.kind[to] = what;
+    wider.lp[to] = lp[n] ?? 0;
+    wider.vcpu[to] = vcpu[n] ?? 0;
+    wider.a[to] = a[n] ?? 0;
+    wider.b[to] = b[n] ?? 0;
+  };
+  let [nextEnd, nextExit, nextOther] = [0, long, long + exits];
+  for (let n = 0; n < kind.length; n++) {
+    const at = time[n] ?? 0;
+    const takes = a[n] ?? 0;
+    if (!isExit(n)) {
+      place(nextOther++, n, at, kind[n] ?? 0);
+      continue;
+    }
+    if (takes > 0) place(nextEnd++, n, Math.min(duration, at + takes), exitEnd);
+    place(nextExit++, n, at, EventKind.Exit);
+  }
+  return settled(wider);
 }

@@ -22,6 +22,8 @@ export interface Task {
 /** What a CPU runs when it runs nothing. */
 export const idleTask: Task = { comm: "swapper", tid: 0 };
 
+const utf8 = new TextEncoder();
+
 /** All packets come from one sequence. */
 const sequenceId = 1;
 /** Priority of an ordinary task. */
@@ -45,6 +47,8 @@ export class TraceWriter {
   readonly #inner = new ProtobufWriter();
   readonly #bundle = new ProtobufWriter();
   #bundleCpu: number | undefined;
+  /** Names come again and again. */
+  readonly #texts = new Map<string, Uint8Array>();
 
   /** @returns the whole trace; nothing may be written after */
   finish(): Uint8Array {
@@ -92,11 +96,11 @@ export class TraceWriter {
   schedSwitch(time: number, cpu: number, from: Task, state: number, to: Task): void {
     this.#inner
       .clear()
-      .string(SchedSwitch.prevComm, from.comm)
+      .raw(SchedSwitch.prevComm, this.#text(from.comm))
       .integer(SchedSwitch.prevPid, from.tid)
       .integer(SchedSwitch.prevPrio, from === idleTask ? idlePriority : priority)
       .integer(SchedSwitch.prevState, state)
-      .string(SchedSwitch.nextComm, to.comm)
+      .raw(SchedSwitch.nextComm, this.#text(to.comm))
       .integer(SchedSwitch.nextPid, to.tid)
       .integer(SchedSwitch.nextPrio, to === idleTask ? idlePriority : priority);
     this.#ftraceEvent(time, cpu, from.tid, FtraceEvent.schedSwitch);
@@ -106,7 +110,7 @@ export class TraceWriter {
   schedWaking(time: number, cpu: number, by: Task, woken: Task): void {
     this.#inner
       .clear()
-      .string(SchedWaking.comm, woken.comm)
+      .raw(SchedWaking.comm, this.#text(woken.comm))
       .integer(SchedWaking.pid, woken.tid)
       .integer(SchedWaking.prio, priority)
       .integer(SchedWaking.success, 1)
@@ -160,13 +164,22 @@ export class TraceWriter {
     options: SliceOptions = {},
   ): void {
     this.#beginTrackEvent(track, type);
-    if (name !== undefined) this.#outer.string(TrackEvent.name, name);
+    if (name !== undefined) this.#outer.raw(TrackEvent.name, this.#text(name));
     const { flow, terminatingFlow } = options;
     if (flow !== undefined) this.#outer.fixed64(TrackEvent.flowIds, flow);
     if (terminatingFlow !== undefined) {
       this.#outer.fixed64(TrackEvent.terminatingFlowIds, terminatingFlow);
     }
     this.#writeTrackEvent(time);
+  }
+
+  #text(name: string): Uint8Array {
+    let bytes = this.#texts.get(name);
+    if (bytes === undefined) {
+      bytes = utf8.encode(name);
+      this.#texts.set(name, bytes);
+    }
+    return bytes;
   }
 
   #beginTrackEvent(track: number, type: number): void {

@@ -48,9 +48,7 @@ export function gantt(given: RunRecord): string {
     ...preemptedHolders(record.events)
       .filter(({ at }) => at >= window.from && at <= window.to)
       .map(({ at, lp }) => triangle(plot.x(at), plot.y(lp) - barHeight / 2)),
-    ...ipiWaits(record, runs)
-      .filter((wait) => within(window, wait))
-      .map((wait) => waitLine(plot, window, wait)),
+    ...ipiWaits(record, runs, window).map((wait) => waitLine(plot, window, wait)),
   ];
   return chart("processors over time", x, y, legend, draw, rows);
 }
@@ -120,8 +118,12 @@ export interface IpiWait extends Window {
   readonly lp: number;
 }
 
-/** IPIs sent to vCPUs that were not on an LP, until they were acknowledged. */
-export function ipiWaits(record: RunRecord, runs: readonly Stay[]): readonly IpiWait[] {
+/** IPIs sent to vCPUs that were not on an LP, until they were acknowledged: those that touch the window. */
+export function ipiWaits(
+  record: RunRecord,
+  runs: readonly Stay[],
+  window: Window,
+): readonly IpiWait[] {
   const { events } = record;
   const byVcpu = record.vcpus.map((): Stay[] => []);
   for (const stay of runs) byVcpu[stay.vcpu]?.push(stay);
@@ -132,6 +134,7 @@ export function ipiWaits(record: RunRecord, runs: readonly Stay[]): readonly Ipi
     EventKind.IpiAcknowledge,
     id,
   )) {
+    if (!within(window, { from, to })) continue;
     const receiver = byVcpu[events.b[begin] ?? 0] ?? [];
     const runs = receiver.some((stay) => stay.from <= from && stay.to > from);
     const lp = events.lp[begin] ?? noLp;
