@@ -39,7 +39,7 @@ import { ShutdownPort } from "./shutdown-port.ts";
 import { TestDevice } from "./testdev.ts";
 import { UnownedAccesses } from "./unowned-accesses.ts";
 import type { VtdCapabilities } from "./vtd/capabilities.ts";
-import { noRequester } from "./vtd/interrupt-remapping.ts";
+import { type EntryFetch, noRequester } from "./vtd/interrupt-remapping.ts";
 import { VtdUnit } from "./vtd/vtd-unit.ts";
 
 export interface PlatformOptions {
@@ -77,6 +77,8 @@ export interface IommuOptions {
   readonly capabilities: VtdCapabilities;
   /** The shared memory in 32-bit words, RAM from its beginning. */
   readonly words: Int32Array<ArrayBufferLike>;
+  /** How interrupt remapping entries are fetched; 128 bits at once if not given. */
+  readonly fetch?: EntryFetch;
 }
 
 /** Interrupt lines of the devices here, as ISA numbers them. */
@@ -294,10 +296,10 @@ export class Platform implements Bus {
     if (iommu === undefined) {
       return undefined;
     }
-    const { words, capabilities } = iommu;
+    const { words, capabilities, fetch = {} } = iommu;
     const read = memory.read.bind(memory);
     const write = memory.write.bind(memory);
-    return new VtdUnit({ memory: { read, write, words, ramBytes }, fabric, capabilities });
+    return new VtdUnit({ memory: { read, write, words, ramBytes }, fabric, capabilities, fetch });
   }
 
   #port(requester: number): RequesterPort {

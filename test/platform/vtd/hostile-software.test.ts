@@ -93,6 +93,6 @@ test("whatever software writes and devices ask, the unit answers, and works as e
       expect(bench.dmaRead(0x6000)).toBeUndefined();
       expect(bench.takeReason()).toBe(FaultReason.ReadNotPermitted);
     }),
-    { numRuns: 400 },
+    { numRuns: 150 },
   );
 });
