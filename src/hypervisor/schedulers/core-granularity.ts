@@ -1,4 +1,5 @@
 import { present } from "../../base/assert.ts";
+import { LpBoard } from "./lp-board.ts";
 import type {
   Decision,
   Policy,
@@ -18,20 +19,23 @@ class Unit implements VcpuHandle {
   readonly index: number;
   readonly affinity: readonly boolean[];
   readonly members: readonly VcpuHandle[];
+  /** By core: who sits on which LP of the machine; none where affinity forbids. */
+  readonly seats: readonly (Seats | undefined)[];
   state: "blocked" | "ready" | "running" = "blocked";
 
   constructor(
     id: number,
     vm: VmHandle,
     index: number,
-    affinity: readonly boolean[],
     members: readonly VcpuHandle[],
+    seats: readonly (Seats | undefined)[],
   ) {
     this.id = id;
     this.vm = vm;
     this.index = index;
-    this.affinity = affinity;
+    this.affinity = seats.map((places) => places !== undefined);
     this.members = members;
+    this.seats = seats;
   }
 }
 
@@ -63,13 +67,13 @@ class CoreGranularity implements Scheduler {
   readonly #coreOf: readonly Core[];
   readonly #units = new Map<VcpuHandle, Unit>();
   readonly #awake = new Set<VcpuHandle>();
-  readonly #running: (VcpuHandle | undefined)[];
+  readonly #board: LpBoard;
   #unitCount = 0;
 
   constructor(host: SchedulerHost, create: (host: SchedulerHost) => Scheduler) {
     this.#host = host;
     const { lps } = host.topology;
-    this.#running = lps.map(() => undefined);
+    this.#board = new LpBoard(host);
     this.#cores = [...new Set(lps.map(({ core }) => core))].map((core) => ({
       lps: lps.flatMap((place, lp) => (place.core === core ? [lp] : [])),
       unit: undefined,
@@ -108,23 +112,19 @@ class CoreGranularity implements Scheduler {
       unit.state = "ready";
       this.#inner.wake(unit, reason);
     } else if (unit.state === "running") {
-      const core = present(
-        this.#cores.find((core) => core.unit === unit),
-        "a unit that runs has a core",
-      );
+      const core = this.#coreUsedBy(unit);
       const lp = core.seats.indexOf(vcpu);
-      if (!core.gathering && this.#running[lp] === undefined) {
-        this.#host.kick(lp);
+      if (!core.gathering && this.#board.isFree(lp)) {
+        this.#board.kick(lp);
       }
     }
   }
 
   block(vcpu: VcpuHandle): void {
     this.#awake.delete(vcpu);
-    const lp = this.#running.indexOf(vcpu);
-    this.#running[lp] = undefined;
-    const core = this.#coreAt(lp);
     const unit = this.#unit(vcpu);
+    const core = this.#coreUsedBy(unit);
+    this.#board.leave(core.seats.indexOf(vcpu));
     if (!unit.members.some((member) => this.#awake.has(member))) {
       this.#tell(core);
       unit.state = "blocked";
@@ -135,8 +135,8 @@ class CoreGranularity implements Scheduler {
   }
 
   yielded(vcpu: VcpuHandle, to?: VcpuHandle): void {
-    const core = this.#coreAt(this.#running.indexOf(vcpu));
     const unit = this.#unit(vcpu);
+    const core = this.#coreUsedBy(unit);
     const target = to === undefined ? undefined : this.#unit(to);
     this.#tell(core);
     this.#inner.yielded(unit, target === unit ? undefined : target);
@@ -144,9 +144,10 @@ class CoreGranularity implements Scheduler {
   }
 
   pauseLoop(vcpu: VcpuHandle): VcpuHandle | undefined {
-    const core = this.#coreAt(this.#running.indexOf(vcpu));
+    const unit = this.#unit(vcpu);
+    const core = this.#coreUsedBy(unit);
     this.#tell(core);
-    const preferred = this.#inner.pauseLoop(this.#unit(vcpu));
+    const preferred = this.#inner.pauseLoop(unit);
     this.#gather(core);
     return preferred instanceof Unit
       ? preferred.members.find((member) => this.#awake.has(member))
@@ -158,11 +159,11 @@ class CoreGranularity implements Scheduler {
 
   pick(lp: number): Decision {
     const core = this.#coreAt(lp);
-    this.#running[lp] = undefined;
+    this.#board.look(lp);
     if (this.#host.now() >= core.sliceEnd) {
       this.#gather(core);
     }
-    if (core.gathering && core.lps.every((sibling) => this.#running[sibling] === undefined)) {
+    if (core.gathering && core.lps.every((sibling) => this.#board.running(sibling) === undefined)) {
       this.#decide(core, lp);
     }
     const vcpu = core.seats[lp];
@@ -170,7 +171,7 @@ class CoreGranularity implements Scheduler {
       const wait = core.gathering ? Number.POSITIVE_INFINITY : core.sliceEnd - this.#host.now();
       return { vcpu: undefined, slice: wait };
     }
-    this.#running[lp] = vcpu;
+    this.#board.decide(lp, vcpu);
     return { ...core.decision, vcpu, slice: core.sliceEnd - this.#host.now() };
   }
 
@@ -180,6 +181,13 @@ class CoreGranularity implements Scheduler {
 
   #core(index: number): Core {
     return present(this.#cores[index], "a core of the topology");
+  }
+
+  #coreUsedBy(unit: Unit): Core {
+    return present(
+      this.#cores.find((core) => core.unit === unit),
+      "a unit that runs has a core",
+    );
   }
 
   #coreAt(lp: number): Core {
@@ -194,17 +202,17 @@ class CoreGranularity implements Scheduler {
 
   /** The policy within wants to be asked about a core. */
   #call(core: Core): void {
-    core.gathering = true;
-    const busy = core.lps.find((lp) => this.#running[lp] !== undefined);
-    this.#host.kick(busy ?? present(core.lps[0], "a core has LPs"));
     this.#gather(core);
+    if (core.lps.every((lp) => this.#board.running(lp) === undefined)) {
+      this.#board.kick(present(core.lps[0], "a core has LPs"));
+    }
   }
 
   #gather(core: Core): void {
     core.gathering = true;
     for (const lp of core.lps) {
-      if (this.#running[lp] !== undefined) {
-        this.#host.kick(lp);
+      if (this.#board.running(lp) !== undefined) {
+        this.#board.kick(lp);
       }
     }
   }
@@ -229,11 +237,11 @@ class CoreGranularity implements Scheduler {
       return;
     }
     unit.state = "running";
-    core.seats = present(this.#seatsFor(unit.members, core), "affinity has been checked");
+    core.seats = present(unit.seats[index], "the policy within obeys affinity");
     for (const lp of core.lps) {
       const member = core.seats[lp];
       if (lp !== here && member !== undefined && this.#awake.has(member)) {
-        this.#host.kick(lp);
+        this.#board.kick(lp);
       }
     }
   }
@@ -249,28 +257,15 @@ class CoreGranularity implements Scheduler {
 
   // ——— units
 
-  #seatsFor(members: readonly VcpuHandle[], { lps }: Core): Seats | undefined {
-    const only = members.map((vcpu) => ({
-      ...vcpu,
-      affinity: vcpu.affinity.map((allowed, lp) => allowed && lps.includes(lp)),
-    }));
-    const seats = seatAll(
-      only,
-      this.#running.map(() => undefined),
-      () => undefined,
-      true,
-    );
-    return seats?.map((seat) => members.find(({ id }) => id === seat?.id));
-  }
-
   /** Neighbours by number share a unit, as far as there is a core where they can. */
   #addUnits(vm: VmHandle): void {
+    const { id, name, weight, cap } = vm;
     const size = Math.max(...this.#cores.map(({ lps }) => lps.length));
     const groups: VcpuHandle[][] = [];
     for (const vcpu of vm.vcpus) {
       const last = groups.at(-1);
       const isRoom = last !== undefined && last.length < size;
-      if (isRoom && this.#coresFor([...last, vcpu]).includes(true)) {
+      if (isRoom && this.#seatsOf([...last, vcpu]).some((seats) => seats !== undefined)) {
         last.push(vcpu);
       } else {
         groups.push([vcpu]);
@@ -278,9 +273,9 @@ class CoreGranularity implements Scheduler {
     }
     const units: Unit[] = [];
     // A cap speaks of LPs, the policy within of cores.
-    const inner: VmHandle = { ...vm, cap: vm.cap / size, vcpus: units };
+    const inner: VmHandle = { id, name, weight, cap: cap / size, vcpus: units };
     for (const [index, members] of groups.entries()) {
-      const unit = new Unit(this.#unitCount++, inner, index, this.#coresFor(members), members);
+      const unit = new Unit(this.#unitCount++, inner, index, members, this.#seatsOf(members));
       units.push(unit);
       for (const member of members) {
         this.#units.set(member, unit);
@@ -291,8 +286,17 @@ class CoreGranularity implements Scheduler {
     }
   }
 
-  #coresFor(members: readonly VcpuHandle[]): boolean[] {
-    return this.#cores.map((core) => this.#seatsFor(members, core) !== undefined);
+  #seatsOf(members: readonly VcpuHandle[]): (Seats | undefined)[] {
+    const { lps } = this.#host.topology;
+    return this.#cores.map((core) =>
+      seatAll(
+        members,
+        lps.map(() => undefined),
+        () => undefined,
+        true,
+        (lp) => core.lps.includes(lp),
+      ),
+    );
   }
 }
 
