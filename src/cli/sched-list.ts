@@ -2,7 +2,6 @@ import { builtInProfiles } from "../hypervisor/costs/built-in-profiles.ts";
 import { builtInScenarios } from "../hypervisor/scenarios/built-in.ts";
 import { policies } from "../hypervisor/schedulers/registry.ts";
 import type { Policy } from "../hypervisor/schedulers/scheduler.ts";
-import { formatTable } from "./table.ts";
 
 const indent = (text: string): string => text.replaceAll(/^(?=.)/gm, "  ");
 
@@ -25,9 +24,11 @@ export function formatSchedList(): string {
 function formatPolicy({ name, title, parameters = {} }: Policy): string {
   const rows = Object.entries(parameters).map(([key, { default: value, unit = "", about }]) => {
     const standard = unit === "" ? String(value) : `${value} ${unit}`;
-    return [`${key}=${standard}`.padEnd(32) + about];
+    return [`${key}=${standard}`, about] as const;
   });
-  return `${name.padEnd(24)}${title}\n${rows.length === 0 ? "" : indent(formatTable(rows))}`;
+  const width = Math.max(0, ...rows.map(([setting]) => setting.length)) + 2;
+  const lines = rows.map(([setting, about]) => `${setting.padEnd(width)}${about}\n`);
+  return `${name.padEnd(24)}${title}\n${lines.map(indent).join("")}`;
 }
 
 /** The same for programs. */

@@ -207,7 +207,10 @@ function exitRates(runs: readonly RunSummary[]): Readonly<Record<string, number>
   return Object.fromEntries([...rates].sort((a, b) => b[1] - a[1]));
 }
 
-/** Indices of the best and worst cells by a figure; none when they do not differ by more than their confidence says. */
+/** Smaller differences are not worth a mark, as a part of the larger value. */
+const leastDifference = 0.01;
+
+/** Indices of the best and worst cells by a figure; none when they hardly differ, or by less than their confidence. */
 export function extremes(
   cells: readonly BenchCell[],
   name: FigureName,
@@ -221,6 +224,8 @@ export function extremes(
   if (best === undefined || worst === undefined || best.index === worst.index) {
     return { best: undefined, worst: undefined };
   }
-  const apart = Math.abs(best.mean - worst.mean) > best.halfWidth + worst.halfWidth;
+  const distance = Math.abs(best.mean - worst.mean);
+  const size = Math.max(Math.abs(best.mean), Math.abs(worst.mean));
+  const apart = distance > Math.max(best.halfWidth + worst.halfWidth, size * leastDifference);
   return apart ? { best: best.index, worst: worst.index } : { best: undefined, worst: undefined };
 }

@@ -114,11 +114,13 @@ describe("figures", () => {
         throughput: { mean: 10 + n, halfWidth: 0.6, runs: 2 },
         steal: { mean: Number.NaN, halfWidth: 0, runs: 0 },
         fairness: { mean: n, halfWidth: 0, runs: 2 },
+        migrations: { mean: 1000 + 5 * n, halfWidth: 0, runs: 2 },
       },
     }));
     expect(extremes(two, "slowdown")).toEqual({ best: 0, worst: 1 });
     expect(extremes(two, "fairness")).toEqual({ best: 1, worst: 0 });
     expect(extremes(two, "throughput")).toEqual({ best: undefined, worst: undefined });
+    expect(extremes(two, "migrations")).toEqual({ best: undefined, worst: undefined });
     expect(extremes(two, "steal")).toEqual({ best: undefined, worst: undefined });
   });
 });
