@@ -57,6 +57,7 @@ interface QueueSlot {
 export class VirtioPci implements PciDevice, TimedDevice, VirtioQueues {
   readonly function: PciFunction;
   readonly timed: TimedDevice = this;
+  readonly port: RequesterPort;
   readonly #clock: Clock;
   readonly #model: VirtioModel;
   readonly #msix: MsixCapability;
@@ -110,10 +111,7 @@ export class VirtioPci implements PciDevice, TimedDevice, VirtioQueues {
       },
       slot,
     );
-  }
-
-  get port(): RequesterPort {
-    return this.function.port;
+    this.port = exactOnly(this.function.port);
   }
 
   reset(): void {
@@ -441,6 +439,15 @@ const absentQueue: QueueSlot = {
   queue: undefined,
   isRung: false,
 };
+
+/** Addresses are kept as numbers: those above 2^53, where nothing is, would be rounded, and are refused. */
+function exactOnly(port: RequesterPort): RequesterPort {
+  return {
+    read: (at, into) => at <= Number.MAX_SAFE_INTEGER && port.read(at, into),
+    write: (at, from) => at <= Number.MAX_SAFE_INTEGER && port.write(at, from),
+    message: (at, data) => port.message(at, data),
+  };
+}
 
 function featureWord(features: bigint, select: number): number {
   return select > 1 ? 0 : Number((features >> BigInt(32 * select)) & 0xffff_ffffn);
