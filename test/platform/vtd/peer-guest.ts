@@ -1,0 +1,115 @@
+import type { Assembler } from "../../../src/isa/assembler.ts";
+import {
+  al,
+  dx,
+  eax,
+  ebx,
+  ecx,
+  edi,
+  edx,
+  esi,
+  esp,
+  mem32,
+} from "../../../src/isa/assembler-operands.ts";
+import { emitExit, guest } from "../../machine/guests.ts";
+
+/** What the guest does, one after the other. Addresses are physical. */
+export type Step =
+  | readonly ["write", address: number, value: number]
+  /** Prints a doubleword. */
+  | readonly ["print", address: number]
+  /** Waits until all these bits are 0. */
+  | readonly ["await", address: number, bits: number]
+  | readonly ["port", port: number, value: number];
+
+const operation = { end: 0, write: 1, print: 2, await: 3, port: 4 } as const;
+const serialPort = 0x3f8;
+const stack = 0x7_f000;
+
+/** A guest that does the steps with interrupts off, prints a line for each `print`, and exits. */
+export function peerGuest(steps: readonly Step[]): Uint8Array {
+  return guest((asm) => {
+    const script = asm.label("script");
+    asm.cli();
+    asm.mov(esp, stack);
+    asm.mov(esi, script);
+    emitInterpreter(asm);
+    asm.align(4);
+    asm.here(script);
+    for (const [name, address, value = 0] of steps) {
+      asm.u32(operation[name], address >>> 0, value >>> 0);
+    }
+    asm.u32(operation.end, 0, 0);
+  });
+}
+
+function emitInterpreter(asm: Assembler): void {
+  const next = asm.here("next");
+  asm.mov(eax, mem32(esi));
+  asm.mov(edi, mem32(esi, { disp: 4 }));
+  asm.mov(ecx, mem32(esi, { disp: 8 }));
+  asm.add(esi, 12);
+  for (const [code, emit] of [
+    [operation.write, () => asm.mov(mem32(edi), ecx)],
+    [operation.print, () => emitPrintWord(asm)],
+    [operation.await, () => emitAwait(asm)],
+    [operation.port, () => emitPort(asm)],
+  ] as const) {
+    const other = asm.label(`not ${code}`);
+    asm.cmp(eax, code);
+    asm.jnz(other);
+    emit();
+    asm.jmp(next);
+    asm.here(other);
+  }
+  emitExit(asm, 0);
+}
+
+function emitAwait(asm: Assembler): void {
+  const again = asm.here("again");
+  asm.mov(eax, mem32(edi));
+  asm.and(eax, ecx);
+  asm.jnz(again);
+}
+
+function emitPort(asm: Assembler): void {
+  asm.mov(edx, edi);
+  asm.mov(eax, ecx);
+  asm.out(dx, eax);
+}
+
+/** Eight digits and a line feed. */
+function emitPrintWord(asm: Assembler): void {
+  asm.mov(ebx, mem32(edi));
+  asm.mov(ecx, 8);
+  const digit = asm.here("digit");
+  const decimal = asm.label("decimal");
+  asm.rol(ebx, 4);
+  asm.mov(eax, ebx);
+  asm.and(eax, 15);
+  asm.add(al, 0x30);
+  asm.cmp(al, 0x3a);
+  asm.jb(decimal);
+  asm.add(al, 0x27);
+  asm.here(decimal);
+  emitSend(asm, "digit");
+  asm.dec(ecx);
+  asm.jnz(digit);
+  asm.mov(eax, 0x0a);
+  emitSend(asm, "end of line");
+}
+
+/** Sends AL when the line is free. Clobbers EAX, EDX, EDI. */
+function emitSend(asm: Assembler, name: string): void {
+  const statusPort = serialPort + 5;
+  const isFree = 0x20;
+  asm.mov(edi, eax);
+  asm.mov(dx, statusPort);
+  const busy = asm.here(`busy before ${name}`);
+  asm.in(al, dx);
+  asm.test(al, isFree);
+  asm.jz(busy);
+  asm.mov(eax, edi);
+  asm.mov(dx, serialPort);
+  asm.out(dx, al);
+}
