@@ -83,7 +83,7 @@ describe("a request that is translated", () => {
   test("a message outside the interrupt range is a write like any other", () => {
     bench.unit.port(function4).message(0x5008, 0x1234_5678);
     expect(bench.view.getUint32(place.data + 8, true)).toBe(0x1234_5678);
-    bench.unit.port(function4).message(0x1_0000_0000_fee0_0000n, 0x41);
+    bench.unit.port(function4).message(0x1_0000_fee0_0000n, 0x41);
     expect(bench.takeReason()).toBe(FaultReason.AddressBeyondWidth);
     expect(bench.sent).toEqual([]);
   });
