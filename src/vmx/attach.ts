@@ -1,6 +1,6 @@
 import type { LogicalProcessor } from "../cpu/logical-processor.ts";
 import { ApicVirtualization } from "./apic-virtualization/apic-virtualization.ts";
-import { vmxProfile } from "./capabilities.ts";
+import { type VmxProfile, vmxProfile } from "./capabilities.ts";
 import { capabilityMsrs } from "./capability-msrs.ts";
 import { VmEntries } from "./entry.ts";
 import { ExtendedPageTables } from "./ept.ts";
@@ -16,10 +16,14 @@ import { VmxUnit } from "./vmx-unit.ts";
 /**
  * Gives a logical processor the VMX of its model: intercepts, nested paging, instructions and capability MSRs.
  * @param ramBytes where RAM ends: bitmaps beyond it read as ones
+ * @param profile what its VMX offers
  * @returns the parts, or undefined for a model without VMX
  */
-export function attachVmx(lp: LogicalProcessor, ramBytes: number): VmxParts | undefined {
-  const profile = vmxProfile(lp.model);
+export function attachVmx(
+  lp: LogicalProcessor,
+  ramBytes: number,
+  profile: VmxProfile | undefined = vmxProfile(lp.model),
+): VmxParts | undefined {
   if (profile === undefined) {
     return undefined;
   }

@@ -6,6 +6,7 @@ import { Activity, lpOffset, Segment } from "../../src/execution/lp-window.ts";
 import type { Assembler } from "../../src/isa/assembler.ts";
 import { mem64 } from "../../src/isa/assembler-operands.ts";
 import { attachVmx } from "../../src/vmx/attach.ts";
+import type { VmxProfile } from "../../src/vmx/capabilities.ts";
 import { type ControlName, controlTable } from "../../src/vmx/controls.ts";
 import { allGroups } from "../../src/vmx/entry-rules/all-rules.ts";
 import { type FieldName, slot, vmcsFieldTable } from "../../src/vmx/vmcs-fields.ts";
@@ -55,10 +56,11 @@ export class VmxMachine extends TestMachine {
   /** Mode of the host: 64-bit, or 32-bit with PAE paging. */
   readonly #bits: 32 | 64;
 
-  constructor(model?: CpuModel, bits: 32 | 64 = 64) {
+  /** @param profile another VMX than the model's */
+  constructor(model?: CpuModel, bits: 32 | 64 = 64, profile?: VmxProfile) {
     super(model);
     this.#bits = bits;
-    this.vmx = present(attachVmx(this.lp, ramBytes), "a model with VMX");
+    this.vmx = present(attachVmx(this.lp, ramBytes, profile), "a model with VMX");
   }
 
   /** VM entries that have reached the guest. */
