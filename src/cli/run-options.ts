@@ -19,6 +19,7 @@ import {
   parseRamSize,
   parseSeed,
   parseTimeout,
+  parseTscSkew,
 } from "../machine/configuration.ts";
 import { readInputFile } from "../machine/input-files.ts";
 import type { SoftwareSource } from "../machine/scripted-software.ts";
@@ -40,6 +41,7 @@ export interface RunOptions {
   readonly driver: DriverName;
   readonly seed: number;
   readonly cpu: string;
+  readonly tscSkew?: readonly number[];
   readonly timeout?: number;
   readonly stats?: boolean;
   readonly json?: string;
@@ -107,6 +109,13 @@ export function runCommand(action: (image: string, options: RunOptions) => Promi
     .addOption(
       option("--cpu <model>", `processor model: ${modelNames.join(" or ")}`, parseModel).default(
         defaultCpuModel.name,
+      ),
+    )
+    .addOption(
+      option(
+        "--tsc-skew <cycles,...>",
+        "how far the time-stamp counter of each LP, LP 0 first, is ahead of the clock",
+        parseTscSkew,
       ),
     )
     .addOption(option("--timeout <seconds>", "stop after so much wall-clock time", parseTimeout))
@@ -192,6 +201,7 @@ export function configurationOf(image: string, options: RunOptions): MachineConf
     driver: options.driver,
     seed: options.seed,
     cpuModel: options.cpu,
+    tscSkew: options.tscSkew ?? [],
     timeoutSeconds: options.timeout,
     check: options.check ?? "off",
     iommu: options.iommu ?? false,

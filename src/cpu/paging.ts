@@ -29,6 +29,8 @@ const entryBit = {
   dirty: 0x40,
   large: 0x80,
 } as const;
+/** The bits of `access` in `SecondStage.translate` that tell of the linear address's page. */
+const PageAccess = { user: 16, writable: 32, executeDisable: 64 } as const;
 const noExecute = 0x8000_0000;
 
 /** Accesses a TLB entry may be filled for. */
@@ -92,8 +94,8 @@ export class PageWalker {
   #low = 0;
   #high = 0;
   #entryHigh = 0;
-  /** `entryBit.user` when the linear address is one of user mode, else 0. */
-  #userPage = 0;
+  /** What the guest's paging structures say of the linear address, as bits of `access` in `SecondStage.translate`. */
+  #pageAccess = 0;
 
   // Its result.
   /** Physical address. */
@@ -155,8 +157,8 @@ export class PageWalker {
     }
     if (this.secondStage.enabled) {
       const access = (request & Request.fetch) !== 0 ? 4 : (request & Request.write) !== 0 ? 2 : 1;
-      const asUser = this.#userPage << 2;
-      this.physical = this.secondStage.translate(this.physical, access | asUser, low, high, true);
+      const all = access | this.#pageAccess;
+      this.physical = this.secondStage.translate(this.physical, all, low, high, true);
       this.rights &= this.secondStage.lastRights;
     }
   }
@@ -198,7 +200,7 @@ export class PageWalker {
     switch (this.mode) {
       case PagingMode.none:
         this.physical = this.#low;
-        this.#userPage = entryBit.user;
+        this.#pageAccess = PageAccess.user | PageAccess.writable;
         this.rights = TlbRight.read | TlbRight.write | TlbRight.execute;
         return true;
       case PagingMode.bits32:
@@ -368,8 +370,11 @@ export class PageWalker {
    * @param forbidden high halves of all entries, or-ed
    */
   #check(allowed: number, forbidden: number, request: number): void {
-    this.#userPage = allowed & entryBit.user;
     const executable = !this.#noExecute || (forbidden & noExecute) === 0;
+    this.#pageAccess =
+      ((allowed & entryBit.user) !== 0 ? PageAccess.user : 0) |
+      ((allowed & entryBit.writable) !== 0 ? PageAccess.writable : 0) |
+      (executable ? 0 : PageAccess.executeDisable);
     const rights =
       (request & Request.user) !== 0
         ? this.#userRights(allowed, executable)

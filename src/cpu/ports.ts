@@ -194,7 +194,7 @@ export interface SecondStage {
   /**
    * Guest-physical to host-physical. Throws `vmExitTaken` on violation or misconfiguration.
    * @param access bit 0 read, 1 write, 2 execute, 3 the access is to a paging structure entry, 4 the linear address is one of user
-   * mode (all of the guest's paging structures say so, or it has no paging)
+   * mode (all of the guest's paging structures say so, or it has no paging), 5 its page is writable, 6 it is execute-disable
    * @param linearLow, linearHigh halves of the guest linear address, for the exit (no bigint: this is on the path of a TLB miss)
    * @param linearValid false when no linear address led here (loading of PDPTEs)
    * @returns host-physical address; what a TLB entry may remember of the mapping is left in `lastRights` and `lastPageBits`

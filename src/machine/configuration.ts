@@ -55,6 +55,8 @@ export interface MachineConfiguration {
   /** Chooses the schedule of the deterministic driver and everything random in the machine. */
   readonly seed: number;
   readonly cpuModel: string;
+  /** Cycles by which the time-stamp counters of the LPs, LP 0 first, are ahead of the clock; LPs not named: 0. */
+  readonly tscSkew: readonly number[];
   readonly check: CheckMode;
   /** There is a VT-d unit between devices and the rest of the machine. */
   readonly iommu: boolean;
@@ -76,6 +78,7 @@ const defaults = {
   lpCount: 1,
   driver: "threads",
   seed: 1,
+  tscSkew: [],
   check: "off",
   iommu: false,
   devices: [],
@@ -93,6 +96,7 @@ export function configure(
   checkRamBytes(configuration.ramBytes);
   checkLpCount(configuration.lpCount);
   checkSeed(configuration.seed);
+  checkTscSkew(configuration);
   checkDevices(configuration.devices);
   return configuration;
 }
@@ -141,6 +145,26 @@ export function parseSeed(text: string): number {
 function checkSeed(seed: number): void {
   if (!(Number.isInteger(seed) && seed >= 0 && seed <= seedMax)) {
     throw new UserError(`--seed: ${seed} is out of range; give 0 to ${seedMax}`);
+  }
+}
+
+/** Whole numbers of cycles, which may be negative, with commas in between. */
+export function parseTscSkew(text: string): readonly number[] {
+  return text.split(",").map((cycles) => {
+    if (!/^[+-]?\d{1,15}$/.test(cycles)) {
+      throw new UserError(
+        `--tsc-skew ${text}: not whole numbers of cycles; write for example 0,500,-2000`,
+      );
+    }
+    return Number(cycles);
+  });
+}
+
+function checkTscSkew({ tscSkew, lpCount }: MachineConfiguration): void {
+  if (tscSkew.length > lpCount) {
+    throw new UserError(
+      `--tsc-skew: ${tscSkew.length} values for ${lpCount} LPs; give one for each LP at most`,
+    );
   }
 }
 

@@ -78,6 +78,7 @@ export class LpHost implements LpActor {
     this.#vmx = attachVmx(this.lp, layout.ramBytes)?.unit;
     if (this.#vmx !== undefined) this.#checker?.attach(this.#vmx);
     this.lp.reset();
+    this.lp.state.set("tscOffset", BigInt.asUintN(64, BigInt(blueprint.tscSkew[index] ?? 0)));
     const { scripts } = options;
     if (scripts !== undefined) applyScriptedState(this.lp, scripts);
     else if (index === 0) applyBootState(this.lp, present(blueprint.boot, "nothing to boot"));

@@ -25,6 +25,8 @@ export interface MachineBlueprint {
   readonly devices: readonly DeviceConfiguration[];
   readonly cpuModel: string;
   readonly seed: number;
+  /** Cycles by which each LP's time-stamp counter is ahead of the clock. */
+  readonly tscSkew: readonly number[];
   readonly check: CheckMode;
   /** Local APIC ids by LP index. */
   readonly apicIds: readonly number[];
@@ -70,6 +72,7 @@ export function buildMachine(configuration: MachineConfiguration): MachineBluepr
     devices: configuration.devices,
     cpuModel: configuration.cpuModel,
     seed,
+    tscSkew: apicIds.map((_, lp) => configuration.tscSkew[lp] ?? 0),
     check: configuration.check,
     apicIds,
     boot,

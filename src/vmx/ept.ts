@@ -13,7 +13,15 @@ import { slot } from "./vmcs-fields.ts";
 import type { VmxUnit } from "./vmx-unit.ts";
 
 /** Bits of `access` in `SecondStage.translate`. */
-const accessBit = { read: 1, write: 2, execute: 4, pagingStructure: 8, user: 16 } as const;
+const accessBit = {
+  read: 1,
+  write: 2,
+  execute: 4,
+  pagingStructure: 8,
+  user: 16,
+  /** User mode, writable, execute-disable: what the guest's own paging says of the linear address. */
+  page: 0x70,
+} as const;
 /** Entries of all levels, low half. */
 const entryBit = {
   read: 1,
@@ -39,6 +47,8 @@ const qualificationBit = {
   rightsShift: 3,
   linearValid: 0x80,
   translation: 0x100,
+  /** Advanced information: the bits of `accessBit.page`, this far up. */
+  pageShift: 5,
   nmiUnblocked: 0x1000,
 } as const;
 
@@ -338,10 +348,15 @@ export class ExtendedPageTables implements SecondStage {
     const place =
       (linearValid ? qualificationBit.linearValid : 0) |
       (linearValid && isTranslation ? qualificationBit.translation : 0);
+    const isAdvanced =
+      linearValid &&
+      isTranslation &&
+      (this.#unit.profile.eptCapabilities & eptCapability.advancedInformation) !== 0;
+    const page = isAdvanced ? (access & accessBit.page) << qualificationBit.pageShift : 0;
     const unblocked = lp.nmiUnblockedByIret ? qualificationBit.nmiUnblocked : 0;
     const accessed = wanted === userExecute ? accessBit.execute : wanted;
     const qualification =
-      accessed | (this.#rightsSoFar << qualificationBit.rightsShift) | place | unblocked;
+      accessed | (this.#rightsSoFar << qualificationBit.rightsShift) | place | page | unblocked;
     if (this.#becomesException()) {
       this.#exception(guestPhysical, qualification, linearLow, linearHigh);
     }

@@ -185,9 +185,10 @@ export class GuestEvents {
     if (!nmiPending || (controls.pin & pin.nmiExiting) === 0) {
       return false;
     }
-    // Virtual NMI blocking is the guest's affair and does not hold back real NMIs.
+    // Virtual NMI blocking is the guest's affair and does not hold back real NMIs. STI does, as it does outside of VMX.
     const ownBlocking = (controls.pin & pin.virtualNmis) !== 0 ? 0 : blocking.nmi;
-    if ((lp.state.interruptibility & (blocking.movSs | ownBlocking)) !== 0) {
+    if ((lp.state.interruptibility & (blocking.sti | blocking.movSs | ownBlocking)) !== 0) {
+      lp.eventsHeldBack = true;
       return false;
     }
     lp.unlatchNmi();

@@ -79,6 +79,7 @@ export const implementedTranslation: ReadonlySet<string> = new Set([
   "ept.pages1G",
   "ept.invept",
   "ept.accessedDirty",
+  "ept.advancedInformation",
   "ept.inveptSingle",
   "ept.inveptAll",
   "vpid.invvpid",

@@ -2,6 +2,7 @@ import { lpMailbox } from "../../src/cpu/local-apic/lp-mailbox.ts";
 import type { LpState } from "../../src/cpu/lp-state.ts";
 import type { CpuModel } from "../../src/cpu/models/cpu-model.ts";
 import { defaultCpuModel } from "../../src/cpu/models/models.ts";
+import type { TraceSink } from "../../src/cpu/ports.ts";
 import { Processor } from "../../src/cpu/processor.ts";
 import { cr0Bit, cr4Bit, eferBit, flagBit } from "../../src/cpu/register-bits.ts";
 import { setSegment } from "../../src/cpu/segment-registers.ts";
@@ -88,6 +89,8 @@ export class TestMachine {
   readonly sent: InterruptMessage[] = [];
   /** Exceptions as they were raised, those that could not be delivered included. */
   readonly exceptions: { readonly vector: number; readonly errorCode: number }[] = [];
+  /** Hears every event of the trace. */
+  hear: TraceSink | undefined;
   readonly mmio = new Map<number, number>();
   readonly ports = new Map<number, number>();
   time = 0;
@@ -117,6 +120,7 @@ export class TestMachine {
       lpCount: 1,
       apicIds: [0],
       trace: (kind, detail) => {
+        this.hear?.(kind, detail);
         if (kind === "exception") {
           const { vector, error } = detail;
           this.exceptions.push({ vector: Number(vector), errorCode: Number(error) });

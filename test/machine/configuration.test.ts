@@ -9,6 +9,7 @@ import {
   parseRamSize,
   parseSeed,
   parseTimeout,
+  parseTscSkew,
 } from "../../src/machine/configuration.ts";
 
 describe("a RAM size", () => {
@@ -62,6 +63,7 @@ describe("other options", () => {
     expect(parseSeed("4294967295")).toBe(4294967295);
     expect(parseDriver("deterministic")).toBe("deterministic");
     expect(parseTimeout("0.5")).toBe(0.5);
+    expect(parseTscSkew("0,500,-2000")).toEqual([0, 500, -2000]);
     expect(parseFlat("0x7c00:16")).toEqual({ address: 0x7c00, mode: "16" });
     expect(parseFlat("1048576")).toEqual({ address: 2 ** 20, mode: "32" });
     expect(parseModule("env@0x200000 a  b")).toEqual({
@@ -94,6 +96,7 @@ describe("other options", () => {
       "--flat 0xc0000000: not an address below 3 GiB",
     ],
     ["another mode", () => parseFlat("0x1000:48"), "--flat 48: unknown; give one of 16, 32, 64"],
+    ["half a cycle", () => parseTscSkew("1,0.5"), "--tsc-skew 1,0.5: not whole numbers of cycles"],
     ["no module", () => parseModule("  "), "--module: no file"],
   ])("%s is refused", (_, parse, message) => expect(parse).toThrow(message));
 
@@ -102,6 +105,9 @@ describe("other options", () => {
     expect(() => configure({ image, cpuModel: "m", lpCount: 65 })).toThrow("--lps: 65");
     expect(() => configure({ image, cpuModel: "m", ramBytes: 4 * 2 ** 30 })).toThrow(
       "--ram: 4 GiB",
+    );
+    expect(() => configure({ image, cpuModel: "m", tscSkew: [1, 2] })).toThrow(
+      "--tsc-skew: 2 values for 1 LPs",
     );
     expect(configure({ image, cpuModel: "m" })).toMatchObject({
       lpCount: 1,

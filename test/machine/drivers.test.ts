@@ -11,6 +11,7 @@ import {
   resets,
   sleepsForEver,
   spins,
+  tellsTime,
   timerTicks,
   tripleFault,
   writesNowhere,
@@ -26,6 +27,12 @@ describe.each(driverNames)("under the %s driver", (driver) => {
     const [lp] = result.lps;
     expect(lp?.statistics.instructions).toBeGreaterThan(20);
     expect(lp?.statistics.deviceAccesses).toBe(7);
+  });
+
+  it("a time-stamp counter starts as far ahead as was asked", async () => {
+    const tscSkew = [5 * 2 ** 40];
+    const { result } = await runGuest(tellsTime, { driver, tscSkew });
+    expect(result.ending).toEqual({ type: "exit", value: 5 });
   });
 
   it("a guest switches the machine off", async () => {

@@ -1,8 +1,10 @@
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { haswell } from "../../src/cpu/models/haswell.ts";
 import { skylakeServer } from "../../src/cpu/models/skylake-server.ts";
 import { Vector } from "../../src/cpu/trap.ts";
 import { mem64, mem128, rax, rcx, rdx } from "../../src/isa/assembler-operands.ts";
 import { exitReason } from "../../src/vmx/exit-reasons.ts";
+import { place } from "../cpu/test-machine.ts";
 import { type Exit, VmxMachine, vmxPlace } from "./vmx-machine.ts";
 
 let m: VmxMachine;
@@ -41,6 +43,8 @@ function access(kind: Access, resume = false): Exit {
 function entry(value: bigint, level = 0, guestPhysical = page): void {
   m.write64(m.eptEntry(guestPhysical, level), value);
 }
+/** Qualification of an access through a page that the guest maps for user mode, writable. */
+const translated = 0x780n;
 const leaf = (low: bigint): bigint => BigInt(page) | low;
 
 describe("rights", () => {
@@ -63,7 +67,7 @@ describe("rights", () => {
       }
       const offset = kind === "write" ? 8 : 0;
       expect(exit.reason).toBe(exitReason.eptViolation);
-      expect(exit.qualification).toBe(qualificationOf[kind] | (right << 3n) | 0x180n);
+      expect(exit.qualification).toBe(qualificationOf[kind] | (right << 3n) | translated);
       expect(m.get("guestPhysicalAddress")).toBe(BigInt(page + offset));
       expect(m.get("guestLinearAddress")).toBe(BigInt(page + offset));
       expect(m.number("guestRflags") & 0x1_0000).not.toBe(0);
@@ -357,5 +361,41 @@ describe("an instruction behind MOV SS that exits", () => {
     expect(m.number("guestInterruptibility")).toBe(2);
     expect(m.lp.pendingDebug).toBe(0);
     expect(m.exceptions).toHaveLength(raised);
+  });
+});
+
+describe("advanced information on EPT violations", () => {
+  const pageOf = (flags: bigint): bigint => BigInt(page) | flags;
+  const noExecute = 1n << 63n;
+  const advanced = 0xe00n;
+
+  it.each([
+    ["user mode, writable", 7n, 0x600n],
+    ["supervisor mode, writable", 3n, 0x400n],
+    ["user mode, read-only", 5n, 0x200n],
+    ["user mode, writable, execute-disable", 7n | noExecute, 0xe00n],
+  ])("tells of the guest's page: %s", (_name, flags, expected) => {
+    m.map(BigInt(page), pageOf(flags));
+    entry(0n);
+    const exit = access("read");
+    expect(exit.reason).toBe(exitReason.eptViolation);
+    expect(exit.qualification & advanced).toBe(expected);
+  });
+
+  it("is not there of an access by a page walk", () => {
+    entry(0n, 0, place.pageTables);
+    const exit = access("read");
+    expect(exit.reason).toBe(exitReason.eptViolation);
+    expect(exit.qualification & 0x100n).toBe(0n);
+    expect(exit.qualification & advanced).toBe(0n);
+  });
+
+  it("is not there on a model that does not report it", () => {
+    const older = new VmxMachine(haswell).root().useEpt();
+    older.write64(older.eptEntry(page), 0n);
+    older.guest((asm) => asm.mov(rax, mem64(page)));
+    const exit = older.launch();
+    expect(exit.reason).toBe(exitReason.eptViolation);
+    expect(exit.qualification & advanced).toBe(0n);
   });
 });

@@ -142,6 +142,19 @@ describe("NMIs", () => {
     expect(m.number("guestInterruptibility")).toBe(8);
   });
 
+  it("wait for the shadow of STI to pass, as they do outside of VMX operation", () => {
+    m.enable("pin.nmiExiting").guest(nops(3));
+    m.set("guestRflags", enabled).set("guestInterruptibility", 1);
+    // Blocked in the host, so that it is still there when the guest begins.
+    m.state.interruptibility = 8;
+    send(DeliveryMode.Nmi);
+    expect(m.launch()).toMatchObject({
+      reason: exitReason.exceptionOrNmi,
+      rip: BigInt(start + 1),
+    });
+    expect(m.number("guestInterruptibility")).toBe(0);
+  });
+
   it("go through the guest's IDT without the control, and what they block stays blocked", () => {
     callingHandler(Vector.NMI);
     whileInGuest(() => send(DeliveryMode.Nmi));

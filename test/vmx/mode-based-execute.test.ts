@@ -43,6 +43,9 @@ function fetch(isUser: boolean): Exit {
   return m.launch();
 }
 
+/** Qualification of an access through a writable page. */
+const translated = (isUser: boolean): bigint => (isUser ? 0x780n : 0x580n);
+
 describe("mode-based execute control", () => {
   it.each([
     ["the supervisor", Right.read | Right.execute, false, true],
@@ -60,7 +63,7 @@ describe("mode-based execute control", () => {
     }
     expect(exit.reason).toBe(exitReason.eptViolation);
     const shown = ((rights & 7n) << 3n) | ((rights & Right.userExecute) >> 4n);
-    expect(exit.qualification).toBe(4n | shown | 0x180n);
+    expect(exit.qualification).toBe(4n | shown | translated(isUser));
   });
 
   it("counts the bit on every level", () => {
@@ -69,7 +72,7 @@ describe("mode-based execute control", () => {
     m.write64(upper, m.read64(upper) & ~Right.userExecute);
     // The guest's code lies under the same entry and belongs to users.
     const exit = fetch(true);
-    expect(exit).toMatchObject({ reason: exitReason.eptViolation, qualification: 0x1bcn });
+    expect(exit).toMatchObject({ reason: exitReason.eptViolation, qualification: 0x7bcn });
     expect(m.number("guestPhysicalAddress")).toBe(vmxPlace.guestCode);
   });
 
@@ -80,7 +83,7 @@ describe("mode-based execute control", () => {
     entry(0n);
     expect(fetch(true)).toMatchObject({
       reason: exitReason.eptViolation,
-      qualification: 0x184n,
+      qualification: 4n | translated(true),
     });
   });
 
@@ -116,6 +119,9 @@ describe("mode-based execute control", () => {
     restore();
     m.disable("secondary.modeBasedExecuteControlForEpt");
     entry(Right.userExecute);
-    expect(fetch(true)).toMatchObject({ reason: exitReason.eptViolation, qualification: 0x184n });
+    expect(fetch(true)).toMatchObject({
+      reason: exitReason.eptViolation,
+      qualification: 4n | translated(true),
+    });
   });
 });

@@ -32,6 +32,21 @@ const resume = (asm: Assembler): void => {
   asm.hlt();
 };
 
+/** Marks a region as that of a shadow VMCS. */
+const shadowIndicator = 0x8000_0000;
+
+/** Instructions that a VMCS may give the guest, which chance would hardly put together. */
+const vmxInstructions = [
+  // XOR EAX, EAX; XOR ECX, ECX; VMFUNC
+  [0x31, 0xc0, 0x31, 0xc9, 0x0f, 0x01, 0xd4],
+  // MOV ECX, 7; XOR EAX, EAX; VMFUNC
+  [0xb9, 7, 0, 0, 0, 0x31, 0xc0, 0x0f, 0x01, 0xd4],
+  // MOV EAX, 681EH (RIP of the guest); VMREAD RBX, RAX
+  [0xb8, 0x1e, 0x68, 0, 0, 0x0f, 0x78, 0xc3],
+  // MOV EAX, 4402H (exit reason); VMWRITE RAX, RBX
+  [0xb8, 0x02, 0x44, 0, 0, 0x0f, 0x79, 0xc3],
+] as const;
+
 interface Change {
   readonly field: FieldName;
   readonly value: bigint;
@@ -67,18 +82,22 @@ const change = fc.record<Change>({
 });
 
 /** Controls that may be 1, but for those that exclude one another or need more than a bit. */
-const excluded: ReadonlySet<ControlName> = new Set([
-  "secondary.virtualizeX2apicMode",
-  "secondary.vmcsShadowing",
-]);
+const excluded: ReadonlySet<ControlName> = new Set(["secondary.virtualizeX2apicMode"]);
 function offered(): ControlName[] {
-  return [...m.vmx.unit.profile.offered].filter(
-    (name) => !excluded.has(name) && !name.startsWith("vmFunction"),
-  );
+  return [...m.vmx.unit.profile.offered].filter((name) => !excluded.has(name));
 }
 /** Turns a control on, and what it needs. */
 function turnOn(name: ControlName): void {
-  m.enable(name);
+  if (name === "vmFunction.eptpSwitching") {
+    m.set("vmFunctionControls", 1).set("eptpListAddress", vmxPlace.msrBitmaps);
+  } else {
+    m.enable(name);
+  }
+  if (name === "secondary.vmcsShadowing") {
+    m.write32(vmxPlace.otherVmcs, (m.revision | shadowIndicator) >>> 0);
+    m.set("vmcsLinkPointer", vmxPlace.otherVmcs);
+    m.set("vmreadBitmap", vmxPlace.ioBitmapA).set("vmwriteBitmap", vmxPlace.ioBitmapB);
+  }
   for (const needed of controlNeeds[name] ?? []) {
     turnOn(needed);
   }
@@ -91,9 +110,10 @@ describe("a random VMCS", () => {
       fc.property(
         fc.array(fc.nat(), { maxLength: 6 }),
         fc.array(change, { maxLength: 5 }),
+        fc.array(fc.constantFrom(...vmxInstructions), { maxLength: 2 }),
         fc.uint8Array({ minLength: 32, maxLength: 64 }),
         fc.nat(3),
-        (controls, changes, code, resumes) => {
+        (controls, changes, first, rest, resumes) => {
           restore();
           m.time = 0;
           m.set("vpid", 1).set("postedInterruptVector", 0xf2);
@@ -104,7 +124,7 @@ describe("a random VMCS", () => {
           for (const { field, value, isFlip } of changes) {
             m.set(field, isFlip ? m.get(field) ^ value : value);
           }
-          m.load(vmxPlace.guestCode, code);
+          m.load(vmxPlace.guestCode, Uint8Array.from([...first.flat(), ...rest]));
           m.run(64, launch, 100);
           note(seen);
           for (let n = 0; n < resumes && canResume(); n++) {
@@ -121,6 +141,8 @@ describe("a random VMCS", () => {
     expect(seen.get("fail-valid 7")).toBeGreaterThan(0);
     expect(seen.get("fail-valid 8")).toBeGreaterThan(0);
     expect(seen.get("VM-entry failure due to invalid guest state")).toBeGreaterThan(0);
+    expect(seen.get("VMFUNC")).toBeGreaterThan(0);
+    expect(seen.get("VMREAD")).toBeGreaterThan(0);
     expect([...seen.keys()].length).toBeGreaterThan(10);
   }, 600_000);
 

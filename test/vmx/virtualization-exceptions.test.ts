@@ -41,7 +41,7 @@ describe("a virtualization exception", () => {
     const exit = write();
     expect(exit).toMatchObject({ reason: exitReason.vmcall, rip: BigInt(handler) });
     expect(m.read64(area)).toBe(0xffff_ffff_0000_0030n);
-    expect(m.read64(area + 8)).toBe(0x182n | ((entry & 7n) << 3n));
+    expect(m.read64(area + 8)).toBe(0x782n | ((entry & 7n) << 3n));
     expect(m.read64(area + 16)).toBe(BigInt(page + 8));
     expect(m.read64(area + 24)).toBe(BigInt(page + 8));
     expect(m.read64(area + 32) & 0xffff_ffffn).toBe(0xabcd_1234n);
