@@ -147,7 +147,11 @@ describe("every reason to block a request", () => {
     ["reserved address width", FaultReason.ContextInvalid, () => bench.store(upper(), 0x100n)],
     ["width of no table", FaultReason.ContextInvalid, () => bench.store(upper(), 0x104n)],
     ["leaf not present", FaultReason.ReadNotPermitted, () => bench.store(leaf, 0n)],
-    ["leaf only to write", FaultReason.ReadNotPermitted, () => bench.store(leaf, 0x80_0002n)],
+    [
+      "leaf only to write",
+      FaultReason.ReadNotPermitted,
+      () => bench.store(leaf, BigInt(place.data) | 2n),
+    ],
     ["table above only to write", FaultReason.ReadNotPermitted, () => clear(table, 1n)],
     [
       "table outside RAM",

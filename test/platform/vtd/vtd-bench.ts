@@ -12,7 +12,7 @@ import {
 import { VtdUnit } from "../../../src/platform/vtd/vtd-unit.ts";
 import type { InterruptMessage } from "../../../src/protocol/interrupt-message.ts";
 
-export const ramBytes = 16 * 2 ** 20;
+export const ramBytes = 4 * 2 ** 20;
 
 /** Where the tests put things. */
 export const place = {
@@ -25,7 +25,7 @@ export const place = {
   /** Second-stage tables, as many as are wanted. */
   tables: 0x10_0000,
   /** Pages to be mapped. */
-  data: 0x80_0000,
+  data: 0x20_0000,
 } as const;
 
 export const function4 = 0x0020;
