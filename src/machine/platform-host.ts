@@ -1,4 +1,4 @@
-import type { Clock } from "../cpu/ports.ts";
+import type { Clock, TraceSink } from "../cpu/ports.ts";
 import { windowBase } from "../memory/physical-memory.ts";
 import type { ExitRequest } from "../platform/exit-request.ts";
 import { MailboxFabric } from "../platform/interrupt-fabric.ts";
@@ -25,6 +25,8 @@ export interface PlatformHostOptions {
   readonly whenFull: (lp: number) => void;
   /** An LP has been sent a message. */
   readonly posted?: (lp: number) => void;
+  /** Hears what devices do. */
+  readonly trace?: TraceSink | undefined;
 }
 
 /** The devices of a machine as its drivers use them. */
@@ -63,7 +65,13 @@ export class PlatformHost implements PlatformActor, DeviceServer {
       },
       ...(blueprint.iommu === undefined
         ? {}
-        : { iommu: { capabilities: blueprint.iommu, words: control.words } }),
+        : {
+            iommu: {
+              capabilities: blueprint.iommu,
+              words: control.words,
+              trace: options.trace,
+            },
+          }),
       files: new Map([["etc/e820", memoryMapFile(layout.ramBytes)]]),
     });
     this.platform.initializeAsFirmware();

@@ -1,5 +1,5 @@
 import { assert, present } from "../base/assert.ts";
-import type { Bus, Clock } from "../cpu/ports.ts";
+import type { Bus, Clock, TraceSink } from "../cpu/ports.ts";
 import { type AcpiImage, buildAcpiTables, sciLine, timerPin } from "./acpi.ts";
 import { AcpiPm } from "./acpi-pm.ts";
 import { MmioMap, PortMap } from "./address-ranges.ts";
@@ -79,6 +79,7 @@ export interface IommuOptions {
   readonly words: Int32Array<ArrayBufferLike>;
   /** How interrupt remapping entries are fetched; 128 bits at once if not given. */
   readonly fetch?: EntryFetch;
+  readonly trace?: TraceSink | undefined;
 }
 
 /** Interrupt lines of the devices here, as ISA numbers them. */
@@ -296,10 +297,11 @@ export class Platform implements Bus {
     if (iommu === undefined) {
       return undefined;
     }
-    const { words, capabilities, fetch = {} } = iommu;
+    const { words, capabilities, fetch = {}, trace } = iommu;
     const read = memory.read.bind(memory);
     const write = memory.write.bind(memory);
-    return new VtdUnit({ memory: { read, write, words, ramBytes }, fabric, capabilities, fetch });
+    const ram = { read, write, words, ramBytes };
+    return new VtdUnit({ memory: ram, fabric, capabilities, fetch, trace });
   }
 
   #port(requester: number): RequesterPort {

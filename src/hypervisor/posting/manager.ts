@@ -1,7 +1,6 @@
 import type { Prng } from "../../base/prng.ts";
 import {
   compute,
-  exchangeAdd,
   load,
   lockedOr,
   portOut,
@@ -10,6 +9,13 @@ import {
   store,
 } from "../../isa/operations.ts";
 import type { LpContext } from "./context.ts";
+import {
+  type DeviceHabits,
+  type DeviceRoutes,
+  reroute,
+  startDevices,
+  stopDevices,
+} from "./device-routes.ts";
 import { sendInterrupt } from "./interrupts.ts";
 import { post, postByRequest } from "./posting.ts";
 import {
@@ -23,7 +29,6 @@ import {
   vcpuBlock,
   vcpuField,
 } from "./posting-memory.ts";
-import { wake } from "./waking.ts";
 
 /** What the management processor does: mean cycles between two of each, `Infinity` for never. */
 export interface ManagerHabits {
@@ -32,9 +37,9 @@ export interface ManagerHabits {
   readonly byRequest: number;
   readonly preempt: number;
   readonly migrate: number;
-  readonly assign: number;
-  /** Posters on other processors. */
-  readonly posters: number;
+  /** Changes of a device interrupt's target. */
+  readonly reroute: number;
+  readonly devices: DeviceHabits;
   readonly vector: (random: Prng) => number;
   /** The run has had what it was to have. */
   readonly enough: () => boolean;
@@ -53,11 +58,13 @@ const exitPort = 0xf4;
 export function* manage(context: LpContext, habits: ManagerHabits): Script {
   const { random } = context.environment;
   yield* untilReady(context);
-  const events = schedule(context, habits, random);
+  const routes = yield* startDevices(context, habits.devices);
+  const events = schedule(context, habits, routes);
   while (!habits.enough()) {
     habits.tick();
     yield* next(events, random);
   }
+  yield* stopDevices(routes);
   yield* finish(context, habits);
   yield portOut(exitPort, 1, 0n);
 }
@@ -69,13 +76,14 @@ interface Recurring {
 }
 
 /** The things done at random moments, each with its mean distance. */
-function schedule(context: LpContext, habits: ManagerHabits, random: Prng): Recurring[] {
+function schedule(context: LpContext, habits: ManagerHabits, routes: DeviceRoutes): Recurring[] {
   const { vcpus, lps } = context;
+  const { random } = context.environment;
   const actions: readonly [number, () => Steps<void>][] = [
     [habits.post, () => postOne(context, habits, random)],
     [habits.preempt, () => disturb(context, random.below(lps), 1 + random.below(preemptCyclesMax))],
     [habits.migrate, () => migrate(context, random.below(vcpus), random.below(lps))],
-    [habits.assign, () => assign(context, random.below(vcpus))],
+    [habits.reroute, () => reroute(context, routes)],
   ];
   return actions
     .filter(([mean]) => mean !== Number.POSITIVE_INFINITY)
@@ -120,20 +128,12 @@ function* migrate(context: LpContext, vcpu: number, to: number): Steps<void> {
   yield* sendInterrupt(context.apicIds[from] ?? from, hostVector.reschedule);
 }
 
-/** A device begins to post to a vCPU, which may have gone to sleep without a thought of devices. */
-function* assign(context: LpContext, vcpu: number): Steps<void> {
-  yield exchangeAdd(vcpuBlock(vcpu) + vcpuField.devices, 8, 1n);
-  if (context.bug !== "assign-while-asleep") yield* wake(context, vcpu);
-}
-
 function* untilReady(context: LpContext): Steps<void> {
   while ((yield load(machineField.ready)) < BigInt(context.lps)) yield compute(pollCycles);
 }
 
-/** First the posters stop, then the guests are told and woken, and when all sleep for good the result stands. */
+/** Nobody posts any more: the guests are told and woken, and when all sleep for good the result stands. */
 function* finish(context: LpContext, habits: ManagerHabits): Steps<void> {
-  yield store(machineField.stop, 8, 1n);
-  while ((yield load(machineField.postersDone)) < BigInt(habits.posters)) yield compute(pollCycles);
   yield store(BigInt(place.guest + guestPlace.stop), 8, 1n);
   for (let vcpu = 0; vcpu < context.vcpus; vcpu++) {
     yield* post(context, vcpu, habits.vector(context.environment.random), "hypervisor");

@@ -27,6 +27,9 @@ export interface PostingObserver {
   /** A request bit is being set; and its sender has done all it owes, having sent an interrupt or not. */
   requesting(vcpu: number): void;
   requested(vcpu: number, kicked: boolean): void;
+  /** An interrupt remapping entry is being changed to post there; and what it was before is given up. */
+  routing(index: number, vcpu: number, vector: number): void;
+  routed(index: number): void;
   /** The guest runs its handler of a vector; and has had plenty of time with interrupts on and nothing masked. */
   handling(vcpu: number, vector: number): void;
   settled(vcpu: number): void;
@@ -52,6 +55,8 @@ export const noObserver: PostingObserver = {
   migrated: nothing,
   requesting: nothing,
   requested: nothing,
+  routing: nothing,
+  routed: nothing,
   handling: nothing,
   settled: nothing,
 };

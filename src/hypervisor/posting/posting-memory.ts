@@ -5,6 +5,7 @@
  *   20 0000  machine   22 0000  VMXON regions, by LP     2a 0000  virtual-APIC pages, by vCPU
  *   20 1000  LPs       25 0000  VMCSs, by vCPU           2e 0000  counters
  *   20 5000  vCPUs     20 a000  descriptors  b000 PID table  c000 IRTEs  d000 MSR bitmaps  e000 EPT
+ *   21 2000  invalidation queue of the VT-d unit, 21 3000 what its waits write
  *   40 0000  guest memory, 2 MiB
  * ```
  * All fields have eight bytes.
@@ -23,6 +24,8 @@ export const place = {
   pidTable: base + 0xb000n,
   remapTable: base + 0xc000n,
   msrBitmaps: base + 0xd000n,
+  invalidationQueue: base + 0x1_2000n,
+  waitStatus: base + 0x1_3000n,
   ept: Number(base) + 0xe000,
   guest: 0x40_0000,
   /** Bytes of RAM that a machine needs. */
@@ -31,12 +34,8 @@ export const place = {
 
 /** The words that concern everybody. */
 export const machineField = {
-  /** Posters that have done their share. */
-  postersDone: place.machine,
   /** LPs that have prepared their vCPUs. */
-  ready: place.machine + 16n,
-  /** Not zero: posters stop. */
-  stop: place.machine + 8n,
+  ready: place.machine,
 } as const;
 
 /** Fields of an LP's block. */

@@ -11,6 +11,7 @@ import { LpHost } from "../lp-host.ts";
 import { PlatformHost } from "../platform-host.ts";
 import type { Ending, LpReport, RunResult } from "../run-result.ts";
 import { createScripts } from "../scripted-software.ts";
+import { platformSource } from "../trace-target.ts";
 import type { LpActor, LpStop } from "./actors.ts";
 import { bugEnding } from "./bug.ts";
 import { DirectCodePages } from "./code-page-ports.ts";
@@ -109,6 +110,7 @@ class DeterministicMachine {
       end: (ending) => this.#end(ending),
       whenFull,
       posted: (lp) => this.#schedule.call(lp),
+      trace: callbacks.trace?.sink(platformSource, clock),
     });
     const windows = apicIds.map((_, lp) => windowBase(layout, lp));
     const mailboxes = new MailboxFabric({

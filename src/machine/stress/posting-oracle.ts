@@ -12,6 +12,7 @@ import { StepRing } from "./step-ring.ts";
 import { Timeline } from "./timeline.ts";
 
 const vectors = 256;
+const descriptorBytes = 64;
 const interruptRequestOffset = 0x200;
 const processorPriorityOffset = 0xa0;
 const outstanding = 1;
@@ -65,6 +66,9 @@ export class PostingOracle implements PostingObserver {
   readonly #handledSince: Float64Array;
   readonly #whereabouts: Whereabouts[];
   readonly #running: number[];
+  /** Where the entry of an index may post: what was written last, and what has not been given up. */
+  readonly #routes: { readonly vcpu: number; readonly vector: number }[][] = [];
+  readonly #formerRoutes = new Set<string>();
   readonly latency = new LogHistogram();
   readonly timeline = new Timeline();
   readonly perLp: number[];
@@ -118,6 +122,26 @@ export class PostingOracle implements PostingObserver {
     this.#ring.add(this.now(), source, kind, detail);
     if (kind === "virtual-interrupt") this.#delivered(source, Number(detail["vector"]));
     else if (kind === "ipi") this.#sent(Number(detail["vector"]));
+    else if (kind === "interrupt-posting") this.#devicePosts(detail);
+  }
+  /** The VT-d unit posts: bit, ON and notification in one step of the machine. */
+  #devicePosts(detail: Readonly<Record<string, unknown>>): void {
+    const vcpu = (Number(detail["descriptor"]) - Number(descriptorOf(0))) / descriptorBytes;
+    const vector = Number(detail["vector"]);
+    this.#checkRoute(Number(detail["index"]), vcpu, vector);
+    const control = this.#control(vcpu)[0];
+    const blocking = detail["urgent"] === true ? outstanding : outstanding | suppressed;
+    if ((control & blocking) === 0) this.notifications += 1;
+    this.#count(vcpu, vector, "device");
+  }
+  #checkRoute(index: number, vcpu: number, vector: number): void {
+    const routes = this.#routes[index] ?? [];
+    const isCurrent = routes.some((route) => route.vcpu === vcpu && route.vector === vector);
+    if (isCurrent) return;
+    const target = `entry ${index} posts vector ${vector}`;
+    const wasOnce = this.#formerRoutes.has(`${index} ${vcpu} ${vector}`);
+    if (wasOnce) this.#violated(29, vcpu, `${target}, which has been given up`);
+    else this.#violated(28, vcpu, `${target}, which nobody has ever written to it`);
   }
   #sent(vector: number): void {
     if (vector === hostVector.active || vector === hostVector.wakeUp) this.notifications += 1;
@@ -126,11 +150,14 @@ export class PostingOracle implements PostingObserver {
   // ——— posts and deliveries
 
   posting(vcpu: number, vector: number, from: PostSource): void {
-    const at = vcpu * vectors + vector;
     this.#step("post", { vcpu, vector, from });
+    this.#of(vcpu).posting += 1;
+    this.#count(vcpu, vector, from);
+  }
+  #count(vcpu: number, vector: number, from: PostSource): void {
+    const at = vcpu * vectors + vector;
     this.posts += 1;
     this.bySource[from] += 1;
-    this.#of(vcpu).posting += 1;
     if (!this.#isInPir(vcpu, vector)) {
       this.#leftPir(at);
       this.#pirSince[at] = this.now();
@@ -189,6 +216,18 @@ export class PostingOracle implements PostingObserver {
     }
     this.#handledSince[at] = never;
     this.latency.add(this.now() - since);
+  }
+
+  routing(index: number, vcpu: number, vector: number): void {
+    this.#step("route", { index, vcpu, vector });
+    const routes = this.#routes[index];
+    if (routes === undefined) this.#routes[index] = [{ vcpu, vector }];
+    else routes.push({ vcpu, vector });
+  }
+  routed(index: number): void {
+    this.#step("routed", { index });
+    const given = this.#routes[index]?.splice(0, (this.#routes[index]?.length ?? 1) - 1) ?? [];
+    for (const { vcpu, vector } of given) this.#formerRoutes.add(`${index} ${vcpu} ${vector}`);
   }
 
   synchronizing(vcpu: number): void {

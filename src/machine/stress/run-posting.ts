@@ -1,3 +1,4 @@
+import { entriesPerDevice } from "../../hypervisor/posting/device-routes.ts";
 import { place } from "../../hypervisor/posting/posting-memory.ts";
 import { describeViolation } from "../../vmx/checker/invariants.ts";
 import { configure } from "../configuration.ts";
@@ -23,6 +24,13 @@ const byRequest = 0.1;
 const perturbation = { part: 0.02, cyclesMax: 1500 } as const;
 /** A run that takes longer has gone astray. */
 const secondsMax = 600;
+
+/** As fast as a device can, in messages per second. */
+const deviceRateMax = 2_000_000;
+const stormDevice = {
+  kind: "storm",
+  parameters: { queues: "1", entries: String(entriesPerDevice) },
+} as const;
 
 /** Mean cycles between two, by their number per second. */
 const spacing = (rate: number): number =>
@@ -73,8 +81,13 @@ export async function runPosting(
       byRequest,
       preempt: spacing(options.preempt),
       migrate: lps > 1 ? spacing(options.migrate) : Number.POSITIVE_INFINITY,
-      assign: spacing(options.affinity),
-      posters: 0,
+      reroute: options.devices > 0 ? spacing(options.affinity) : Number.POSITIVE_INFINITY,
+      devices: {
+        devices: options.devices,
+        interval: spacing(Math.min(options.rate, deviceRateMax)),
+        urgent: options.urgent,
+        vector,
+      },
       vector,
       enough: () =>
         signal?.aborted === true ||
@@ -95,6 +108,8 @@ export async function runPosting(
     cpuModel: options.cpuModel,
     ramBytes: place.ramBytes,
     lpCount,
+    iommu: options.devices > 0,
+    devices: Array.from({ length: options.devices }, () => stormDevice),
     driver: "deterministic",
     seed,
     check: "report",

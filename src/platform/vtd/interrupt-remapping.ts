@@ -1,4 +1,4 @@
-import type { InterruptFabric } from "../../cpu/ports.ts";
+import type { InterruptFabric, TraceSink } from "../../cpu/ports.ts";
 import { DeliveryMode, Shorthand } from "../../protocol/interrupt-message.ts";
 import {
   claimWholeNotification,
@@ -36,6 +36,7 @@ export interface InterruptRemappingOptions {
   readonly fabric: InterruptFabric;
   readonly posting: boolean;
   readonly fetch: EntryFetch;
+  readonly trace?: TraceSink | undefined;
 }
 
 /** Bits of a request in the remappable format: the address of a message, or the low half of an I/O APIC's entry. */
@@ -218,7 +219,7 @@ export class InterruptRemapping {
 
   /** "Interrupt Posting": the request is recorded in the descriptor, and the processor told unless it has been or is not to be. */
   #post(requester: number, index: number, at: number): void {
-    const { memory, fabric } = this.#options;
+    const { memory, fabric, trace } = this.#options;
     const entry = this.cache.words;
     const word0 = entry[at] ?? 0;
     const address = ((entry[at + 1] ?? 0) >>> 0) + ((entry[at + 3] ?? 0) >>> 0) * 2 ** 32;
@@ -232,8 +233,10 @@ export class InterruptRemapping {
       this.#entryFault(FaultReason.DescriptorReserved, requester, index, word0);
       return;
     }
-    postRequest(words, descriptor, entryVector(word0));
+    const vector = entryVector(word0);
     const urgent = (word0 & EntryBit.Urgent) !== 0;
+    trace?.("interrupt-posting", { requester, index, descriptor: address, vector, urgent });
+    postRequest(words, descriptor, vector);
     const owed = claimWholeNotification(words, this.#quads, descriptor, urgent);
     if (owed !== undefined) {
       fabric.send({

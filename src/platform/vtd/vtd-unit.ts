@@ -1,4 +1,4 @@
-import type { InterruptFabric } from "../../cpu/ports.ts";
+import type { InterruptFabric, TraceSink } from "../../cpu/ports.ts";
 import { allOnes, type MmioDevice } from "../device.ts";
 import type { RequesterPort } from "../requester.ts";
 import { serverCapabilities, type VtdCapabilities } from "./capabilities.ts";
@@ -22,6 +22,7 @@ export interface VtdUnitOptions {
   readonly capabilities?: VtdCapabilities;
   /** Defaults to 128 bits at once. */
   readonly fetch?: EntryFetch;
+  readonly trace?: TraceSink | undefined;
 }
 
 /**
@@ -48,7 +49,8 @@ export class VtdUnit implements MmioDevice {
   /** IVA_REG, which cannot be read: low and high half. */
   readonly #invalidateAddress: [number, number] = [0, 0];
 
-  constructor({ memory, fabric, capabilities = serverCapabilities, fetch = {} }: VtdUnitOptions) {
+  constructor(options: VtdUnitOptions) {
+    const { memory, fabric, capabilities = serverCapabilities, fetch = {}, trace } = options;
     const { deviceTlb, interruptPosting: posting, faultRegisters } = capabilities;
     const tables = new TableMemory(memory);
     const registers = new RegisterFile(capabilities);
@@ -61,7 +63,9 @@ export class VtdUnit implements MmioDevice {
     const faults = new FaultLog(registers, this.#faultEvent, faultRegisters);
     this.#faults = faults;
     this.#remapping = new DmaRemapping(tables, faults, capabilities);
-    this.#interrupts = new InterruptRemapping({ memory, tables, faults, fabric, posting, fetch });
+    this.#interrupts = new InterruptRemapping({
+      ...{ memory, tables, faults, fabric, posting, fetch, trace },
+    });
     this.#queue = new InvalidationQueue({
       ...{ registers, memory, tables, faults, deviceTlb },
       completion: this.#completion,

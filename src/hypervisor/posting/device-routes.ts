@@ -1,0 +1,114 @@
+import type { Prng } from "../../base/prng.ts";
+import { exchangeAdd, type Steps } from "../../isa/operations.ts";
+import type { LpContext } from "./context.ts";
+import { vcpuBlock, vcpuField } from "./posting-memory.ts";
+import { openStorm, type StormDevice, setMessage, startStorm, stopStorm } from "./storm-driver.ts";
+import {
+  enableRemapping,
+  type InvalidationQueue,
+  invalidateEntry,
+  newQueue,
+  type Route,
+  routeEntry,
+  waitForInvalidation,
+  writeEntry,
+  writeEntryInParts,
+} from "./vtd.ts";
+import { wake } from "./waking.ts";
+
+/** What devices do, and where their interrupts may go. */
+export interface DeviceHabits {
+  readonly devices: number;
+  /** Mean cycles between two messages of a device. */
+  readonly interval: number;
+  /** The part of routes that are urgent, 0 to 1. */
+  readonly urgent: number;
+  readonly vector: (random: Prng) => number;
+}
+
+/** Interrupts of a device. */
+export const entriesPerDevice = 4;
+const lessOne = 0xffff_ffff_ffff_ffffn;
+/** What a driver does between the parts of an entry, when it writes one in parts. */
+const cyclesBetweenParts = 500;
+
+/** The devices' interrupts, as the processor that manages them knows them. */
+export interface DeviceRoutes {
+  readonly habits: DeviceHabits;
+  readonly devices: StormDevice[];
+  readonly routes: Route[];
+  readonly queue: InvalidationQueue;
+}
+
+/** Gives every interrupt of every device a route, and sets the devices going. */
+export function* startDevices(context: LpContext, habits: DeviceHabits): Steps<DeviceRoutes> {
+  const { random } = context.environment;
+  const state: DeviceRoutes = { habits, devices: [], routes: [], queue: newQueue() };
+  if (habits.devices === 0) return state;
+  yield* enableRemapping();
+  for (let number = 0; number < habits.devices; number++) {
+    const device = yield* openStorm(number);
+    state.devices.push(device);
+    for (let entry = 0; entry < entriesPerDevice; entry++) {
+      const index = state.routes.length;
+      const route = chooseRoute(context, habits, random);
+      state.routes.push(route);
+      yield* assign(context, route.vcpu);
+      context.observer.routing(index, route.vcpu, route.vector);
+      yield* writeEntry(index, routeEntry(route, device.requester));
+      yield* setMessage(device, entry, index);
+    }
+  }
+  yield* invalidateEntry(state.queue, "all");
+  yield* waitForInvalidation(state.queue);
+  for (const device of state.devices) {
+    yield* startStorm(device, entriesPerDevice, habits.interval, random.next());
+  }
+  return state;
+}
+
+export function* stopDevices({ devices }: DeviceRoutes): Steps<void> {
+  for (const device of devices) yield* stopStorm(device);
+}
+
+function chooseRoute(context: LpContext, habits: DeviceHabits, random: Prng): Route {
+  return {
+    vcpu: random.below(context.vcpus),
+    vector: habits.vector(random),
+    urgent: random.next() < habits.urgent * 2 ** 32,
+  };
+}
+
+/**
+ * An interrupt gets another target: the new one learns that a device posts to it, the entry changes, and only when the unit
+ * has forgotten the old entry is the old target given up.
+ */
+export function* reroute(context: LpContext, state: DeviceRoutes): Steps<void> {
+  const { random } = context.environment;
+  const { queue, routes, habits, devices } = state;
+  const index = random.below(routes.length);
+  const before = routes[index];
+  const device = devices[Math.floor(index / entriesPerDevice)];
+  if (before === undefined || device === undefined) return;
+  const route = chooseRoute(context, habits, random);
+  // Other drivers use the unit too: at any time it may have to fetch every entry anew.
+  if (random.below(2) === 0) yield* invalidateEntry(queue, "all");
+  yield* assign(context, route.vcpu);
+  context.observer.routing(index, route.vcpu, route.vector);
+  const entry = routeEntry(route, device.requester);
+  if (context.bug === "torn-irte") yield* writeEntryInParts(index, entry, cyclesBetweenParts);
+  else yield* writeEntry(index, entry);
+  routes[index] = route;
+  if (context.bug !== "posted-msi-affinity") {
+    yield* invalidateEntry(queue, random.below(4) === 0 ? "all" : index);
+    yield* waitForInvalidation(queue);
+  }
+  context.observer.routed(index);
+  yield exchangeAdd(vcpuBlock(before.vcpu) + vcpuField.devices, 8, lessOne);
+}
+
+/** A device begins to post to a vCPU, which may have gone to sleep without a thought of devices. */
+function* assign(context: LpContext, vcpu: number): Steps<void> {
+  const before = yield exchangeAdd(vcpuBlock(vcpu) + vcpuField.devices, 8, 1n);
+  if (before === 0n && context.bug !== "assign-while-asleep") yield* wake(context, vcpu);
+}
