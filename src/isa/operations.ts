@@ -66,6 +66,7 @@ export const OperationKind = {
   InvalidateVpid: 37,
   Note: 38,
   Spin: 39,
+  SpinUntil: 40,
 } as const;
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind];
 
@@ -182,6 +183,14 @@ export const pause = (): Operation => operation(OperationKind.Pause);
  */
 export const spin = (address: bigint, size: number, value: bigint, cycles: number): Operation =>
   operation(OperationKind.Spin, address, size, value, BigInt(Math.max(0, Math.round(cycles))));
+/** The same for as long as memory holds another value. */
+export const spinUntil = (
+  address: bigint,
+  size: number,
+  value: bigint,
+  cycles: number,
+): Operation =>
+  operation(OperationKind.SpinUntil, address, size, value, BigInt(Math.max(0, Math.round(cycles))));
 /** STI, with its shadow of one operation. */
 export const sti = (): Operation => operation(OperationKind.SetInterruptFlag);
 export const cli = (): Operation => operation(OperationKind.ClearInterruptFlag);

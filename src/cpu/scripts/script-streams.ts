@@ -113,8 +113,8 @@ export class ScriptStreams {
   readonly #numbers = new Map<string, number>();
   readonly #streams: (Stream | undefined)[] = [];
   readonly #free: number[] = [];
-  /** LPs that spin, and on which 8 bytes. */
-  readonly #spinners = new Map<number, number>();
+  /** LPs that spin, on which 8 bytes, and until when. */
+  readonly #spinners = new Map<number, { readonly quad: number; readonly isOver: () => boolean }>();
   #begun = 0;
 
   constructor(machine: ScriptMachine) {
@@ -134,9 +134,9 @@ export class ScriptStreams {
   get tellsSpinners(): boolean {
     return this.#machine.endSpin !== undefined;
   }
-  /** An LP waits for a change of the 8 bytes at an address of the shared memory. */
-  spins(lp: number, address: number): void {
-    this.#spinners.set(lp, address >>> 3);
+  /** An LP waits until a word at an address of the shared memory is as it wants it. */
+  spins(lp: number, address: number, isOver: () => boolean): void {
+    this.#spinners.set(lp, { quad: address >>> 3, isOver });
   }
   /** It does so no longer. */
   stopsSpinning(lp: number): void {
@@ -144,8 +144,8 @@ export class ScriptStreams {
   }
   /** A script's LP has stored to the shared memory. */
   stored(lp: number, address: number): void {
-    for (const [spinning, quad] of this.#spinners) {
-      if (quad === address >>> 3) this.#machine.endSpin?.(spinning, lp);
+    for (const [spinning, { quad, isOver }] of this.#spinners) {
+      if (quad === address >>> 3 && isOver()) this.#machine.endSpin?.(spinning, lp);
     }
   }
 

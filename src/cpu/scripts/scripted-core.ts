@@ -212,7 +212,9 @@ export class ScriptedCore implements CorePort {
     stream.takeNext();
     const { operation } = stream;
     if (operation.kind === OperationKind.Compute) return this.#compute(stream, operation);
-    if (operation.kind === OperationKind.Spin) return this.#spin(stream, operation);
+    if (operation.kind === OperationKind.Spin || operation.kind === OperationKind.SpinUntil) {
+      return this.#spin(stream, operation);
+    }
     if (operation.kind === OperationKind.Note) {
       const { kind, ...detail } = operation.extra as NoteDetail;
       this.#trace?.(String(kind), { lp: this.#index, ...detail });
@@ -331,9 +333,10 @@ export class ScriptedCore implements CorePort {
   }
 
   /** A round of the loop, and as many more as there is time for before something happens. */
-  #spin(stream: Stream, { address, size, value, expected }: Operation): RunExit | undefined {
+  #spin(stream: Stream, { kind, address, size, value, expected }: Operation): RunExit | undefined {
     const left = stream.cyclesLeft ?? Number(expected);
-    if (left <= 0 || this.#load(address, size) !== value) {
+    const isWhile = kind === OperationKind.Spin;
+    if (left <= 0 || (this.#load(address, size) === value) !== isWhile) {
       this.#retired += 1;
       this.#complete(stream, 0n);
       return undefined;
@@ -350,7 +353,10 @@ export class ScriptedCore implements CorePort {
     const at = this.#look(low, Number(address >> 32n), size, TlbAccess.Read);
     const isTold = at >= 0 && this.#streams.tellsSpinners;
     const most = Math.min(left, this.#pauses().pauseLoopLeft());
-    if (isTold) this.#streams.spins(this.#index, at);
+    if (isTold) {
+      const isOver = (): boolean => (this.#read(at, size) === value) !== isWhile;
+      this.#streams.spins(this.#index, at, isOver);
+    }
     this.#computing = stream;
     this.#spinEnd = now + left;
     this.busyUntil = now + (isTold ? most : Math.min(most, spinGlance));

@@ -1,4 +1,4 @@
-import { compute, type Steps, vmread, wrmsr } from "../../isa/operations.ts";
+import { compute, type Steps, store, vmread, wrmsr } from "../../isa/operations.ts";
 import type { CostKey } from "../costs/cost-profile.ts";
 import { DescheduleReason } from "../run-record.ts";
 import {
@@ -14,7 +14,9 @@ import {
 import { skipInstruction, writeField } from "../vmx/vmcs.ts";
 import { HypervisorError } from "../vmx/vmx-operation.ts";
 import type { LpLoop } from "./lp-loop.ts";
-import { hypercall } from "./vectors.ts";
+import { isRequesting, takePosted } from "./posted-interrupts.ts";
+import { populate } from "./second-stage.ts";
+import { devicePort, hypercall } from "./vectors.ts";
 import type { VirtualCpu } from "./virtual-machine.ts";
 
 const rax = 0;
@@ -23,6 +25,9 @@ const rdx = 2;
 const rbx = 3;
 const vectorMask = 0xffn;
 const shorthandShift = 18n;
+/** Exit qualification of a port access. */
+const portShift = 16n;
+const portIsIn = 8n;
 
 type Handler = (vcpu: VirtualCpu) => Steps<void>;
 
@@ -41,6 +46,8 @@ export class ExitHandlers {
       [exitReason.vmcall]: ["handle.vmcall", (vcpu) => this.#call(vcpu)],
       [exitReason.wrmsr]: ["handle.msr", (vcpu) => this.#writeMsr(vcpu)],
       [exitReason.rdmsr]: ["handle.msr", (vcpu) => this.#readMsr(vcpu)],
+      [exitReason.io]: ["handle.port-out", (vcpu) => this.#port(vcpu)],
+      [exitReason.eptViolation]: ["handle.ept-violation", (vcpu) => this.#violation(vcpu)],
       [exitReason.pause]: ["handle.pause", (vcpu) => this.#pause(vcpu)],
     };
   }
@@ -74,6 +81,10 @@ export class ExitHandlers {
    * take one there is to be a VM exit.
    */
   *prepareInterrupt(vcpu: VirtualCpu): Steps<void> {
+    if (this.#posts) {
+      yield* takePosted(vcpu);
+      return;
+    }
     if (vcpu.pending.isEmpty) return;
     const flags = yield vmread(vmcsField.guestRflags);
     const shadow = yield vmread(vmcsField.guestInterruptibility);
@@ -116,11 +127,13 @@ export class ExitHandlers {
   /** HLT: the vCPU rests until an interrupt, or a sibling's kick. */
   *#halt(vcpu: VirtualCpu): Steps<void> {
     yield* skipInstruction();
-    if (vcpu.isKicked || !vcpu.pending.isEmpty) {
-      vcpu.isKicked = false;
-      return;
-    }
-    this.#loop.block(vcpu);
+    if (this.#posts && !vcpu.hasRequest && (yield* isRequesting())) return;
+    if (!vcpu.isAwake) yield* this.#loop.halted(vcpu);
+    vcpu.isKicked = false;
+  }
+
+  get #posts(): boolean {
+    return this.#loop.hypervisor.setup.features.posting;
   }
 
   *#pause(vcpu: VirtualCpu): Steps<void> {
@@ -142,6 +155,37 @@ export class ExitHandlers {
     } else {
       vcpu.registers[rax] = 0xffff_ffff_ffff_ffffn;
     }
+  }
+
+  /**
+   * A port of the device. It is emulated by a program of the host, but for the notification, which only makes another thread look: that
+   * is settled in the kernel.
+   */
+  *#port(vcpu: VirtualCpu): Steps<void> {
+    const qualification = yield vmread(vmcsField.exitQualification);
+    const port = Number(qualification >> portShift);
+    const { registers } = vcpu;
+    const { costs } = this.#loop.hypervisor.setup;
+    yield* skipInstruction();
+    if ((qualification & portIsIn) !== 0n) {
+      registers[rax] = 0n;
+      yield compute(costs["handle.port-in"] - costs["handle.port-out"]);
+    }
+    if (port !== devicePort.notify) {
+      yield compute(costs["handle.user-space"]);
+      return;
+    }
+    const { devices } = this.#loop.hypervisor.plan;
+    yield store(BigInt(devices), 8, (registers[rax] ?? 0n) & 0xffff_ffffn);
+  }
+
+  *#violation(vcpu: VirtualCpu): Steps<void> {
+    const address = yield vmread(vmcsField.guestPhysicalAddress);
+    const { plan } = this.#loop.hypervisor;
+    if (yield* populate(plan, vcpu.vm.id, address)) return;
+    throw new HypervisorError(
+      `vCPU ${vcpu.index} of ${vcpu.vm.name} accesses guest-physical 0x${address.toString(16)}, where there is nothing`,
+    );
   }
 
   *#readMsr(vcpu: VirtualCpu): Steps<void> {

@@ -1,6 +1,7 @@
 import { Heap } from "../../base/heap.ts";
 import type { ScriptEnvironment } from "../../isa/operations.ts";
 import { DescheduleReason } from "../run-record.ts";
+import type { PauseLoopExiting } from "../schedulers/scheduler.ts";
 import type { VirtualCpu } from "./virtual-machine.ts";
 
 /** Something the hypervisor is to do at a time, on one LP. */
@@ -47,11 +48,15 @@ export class HostLp {
   /** When the present slice ends, and whether the preemption timer knows. */
   sliceEnd = Number.POSITIVE_INFINITY;
   isTimerSet = false;
+  /** What the policy last wanted of PAUSE-loop exiting. */
+  pauseLoopExiting: PauseLoopExiting | undefined = undefined;
   /** When the policy decided for `current`, until its first VM entry; then undefined. */
   decidedAt: number | undefined = undefined;
   /** The VM exit being handled: when the guest was left, and its basic reason. */
   leftAt: number | undefined = undefined;
   exitReason = 0;
+  /** vCPUs that blocked here and are woken through their descriptors. */
+  readonly blocked = new Set<VirtualCpu>();
   /** Vectors taken while it rested. */
   readonly taken: number[] = [];
 

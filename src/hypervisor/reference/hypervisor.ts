@@ -1,19 +1,21 @@
 import { Prng } from "../../base/prng.ts";
 import type { Script, ScriptEnvironment, ScriptedSoftware } from "../../isa/operations.ts";
-import { wrmsr } from "../../isa/operations.ts";
+import { store, wrmsr } from "../../isa/operations.ts";
 import type { CostKey } from "../costs/cost-profile.ts";
 import type { RunRecorder } from "../run-record.ts";
 import type { HypervisorFeatures } from "../scenario.ts";
 import type { Scheduler, SchedulerHost } from "../schedulers/scheduler.ts";
 import type { Topology } from "../schedulers/topology.ts";
 import { msr } from "../vmx/architecture.ts";
-import { largePageBytes, mapWithEpt, writeGuestMemory } from "../vmx/guest-memory.ts";
+import { largePageBytes, writeGuestMemory } from "../vmx/guest-memory.ts";
 import { type GuestFactory, type GuestSoftware, guestProgram } from "./guest-software.ts";
 import type { HostLp } from "./host-lp.ts";
 import { LpLoop } from "./lp-loop.ts";
-import { type MemoryPlan, planMemory } from "./memory-plan.ts";
+import { type MemoryPlan, planMemory, wakeWord } from "./memory-plan.ts";
 import { writeMsrBitmaps } from "./msr-bitmaps.ts";
+import type { OutsideWorld } from "./outside-world.ts";
 import { PolicyHost } from "./policy-host.ts";
+import { mapGuest } from "./second-stage.ts";
 import { VirtualCpu, VirtualMachine } from "./virtual-machine.ts";
 
 /** A virtual machine that is wanted. */
@@ -34,6 +36,7 @@ export interface HypervisorSetup {
   readonly createScheduler: (host: SchedulerHost) => Scheduler;
   readonly guests: GuestFactory;
   readonly recorder: RunRecorder;
+  readonly outside: OutsideWorld;
   /** Nanoseconds from the start of the run to its end. */
   readonly duration: number;
   readonly seed: number;
@@ -109,13 +112,21 @@ export class ReferenceHypervisor {
   software(): ScriptedSoftware {
     return {
       programs: {
-        main: (environment) => new LpLoop(this, environment).run(),
+        main: (environment) => this.#main(environment),
         interrupt: (environment, vector) => this.#hostHandler(environment, vector),
         [guestProgram.main]: (environment, id) => this.#guestMain(environment, id),
         [guestProgram.interrupt]: (environment, vector) => this.#guestHandler(environment, vector),
       },
       load: (ram, freeFrom) => this.#load(ram, freeFrom),
     };
+  }
+
+  /** The LP behind those of the hypervisor is the outside world's. */
+  #main(environment: ScriptEnvironment): Script {
+    const { outside, topology, costs } = this.setup;
+    if (environment.lp < topology.lps.length) return new LpLoop(this, environment).run();
+    const now = (): number | undefined => (this.origin === undefined ? undefined : this.now());
+    return outside.run(environment, BigInt(this.plan.devices), now, costs["device.interrupt"]);
   }
 
   #load(ram: Uint8Array, freeFrom: number): void {
@@ -136,13 +147,15 @@ export class ReferenceHypervisor {
     this.#eptPointers = this.vms.map((vm) => {
       const base = plan.guests[vm.id] ?? 0;
       writeGuestMemory(ram.subarray(base, base + largePageBytes), () => undefined);
-      return mapWithEpt(ram, plan.eptTables[vm.id] ?? 0, base, largePageBytes);
+      return mapGuest(ram, plan, vm.id, base);
     });
   }
 
-  /** An interrupt has ended an LP's rest. */
+  /** An interrupt has ended an LP's rest, or came while it polled. */
   *#hostHandler({ lp }: ScriptEnvironment, vector: number): Script {
-    this.lps[lp]?.taken.push(vector);
+    const host = this.lps[lp];
+    host?.taken.push(vector);
+    if (host?.current?.isPolled) yield store(wakeWord(host.current.pages), 8, 1n);
     yield wrmsr(msr.x2apicEoi, 0n);
   }
 

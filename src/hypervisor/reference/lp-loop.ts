@@ -2,11 +2,13 @@ import {
   cli,
   compute,
   hlt,
+  invvpid,
   portOut,
   rdmsr,
   type Script,
   type ScriptEnvironment,
   type Steps,
+  spin,
   sti,
   store,
   VmxResult,
@@ -17,7 +19,7 @@ import {
   wrmsr,
 } from "../../isa/operations.ts";
 import { DescheduleReason, noVcpu, type RunRecorder } from "../run-record.ts";
-import type { Decision, WakeReason } from "../schedulers/scheduler.ts";
+import type { Decision, PauseLoopExiting, WakeReason } from "../schedulers/scheduler.ts";
 import { distance } from "../schedulers/topology.ts";
 import { exitReason, msr, vmcsField } from "../vmx/architecture.ts";
 import { type ControlWords, chooseControls } from "../vmx/controls.ts";
@@ -26,9 +28,20 @@ import { createVmcs, loadVmcs, writeField, writeHostContinuation } from "../vmx/
 import { enableApic, enterVmxOperation, HypervisorError } from "../vmx/vmx-operation.ts";
 import { ExitHandlers } from "./exit-handlers.ts";
 import { guestProgram } from "./guest-software.ts";
+import { adjustPoll } from "./halt-polling.ts";
 import { HostLp, type HostTimer } from "./host-lp.ts";
 import type { HypervisorSetup, ReferenceHypervisor } from "./hypervisor.ts";
+import { wakeWord } from "./memory-plan.ts";
 import { callPolicy, PolicyError } from "./policy-host.ts";
+import {
+  activate,
+  awaitPost,
+  fillPidTable,
+  isOutstanding,
+  postRequest,
+  setVirtualApicId,
+  suppress,
+} from "./posted-interrupts.ts";
 import { guestVector, hostVector } from "./vectors.ts";
 import type { VirtualCpu } from "./virtual-machine.ts";
 
@@ -38,6 +51,10 @@ const glance = 200;
 const debugExitPort = 0xf4;
 /** TSC-deadline mode of the local APIC's timer. */
 const deadlineMode = 2n << 17n;
+/** The same while it polls for posts that no store of a script tells of. */
+const postGlance = 2000;
+/** INVVPID of all translations of one VPID. */
+const singleContext = 1;
 const gateBytes = 16;
 const preemptionTimerMax = 0xffff_ffff;
 
@@ -108,7 +125,7 @@ export class LpLoop {
       hltExiting: true,
       preemptionTimer: true,
     });
-    if (lp.index === 0) yield* this.#writeGuestGates();
+    if (lp.index === 0) yield* this.#prepareGuests();
     for (const vcpu of vcpus) {
       if (vcpu.id % lpCount === lp.index) yield* this.#create(vcpu, controls);
     }
@@ -119,9 +136,13 @@ export class LpLoop {
     if (lp.index === 0) yield* this.#start();
   }
 
-  *#writeGuestGates(): Steps<void> {
+  *#prepareGuests(): Steps<void> {
     const { plan, vms } = this.hypervisor;
+    const { ipiVirtualization, posting } = this.hypervisor.setup.features;
     for (const vm of vms) {
+      if (ipiVirtualization) vm.usesDescriptors = true;
+      if (!posting) vm.usesDescriptors = false;
+      yield* fillPidTable(BigInt(plan.pidTables[vm.id] ?? 0), vm.vcpus);
       const idt = BigInt((plan.guests[vm.id] ?? 0) + guestLayout.idt);
       for (const vector of Object.values(guestVector)) {
         const gate = this.#environment.gate(guestProgram.interrupt, vector);
@@ -151,8 +172,11 @@ export class LpLoop {
     if (pauseWindow > 0) {
       yield* writeField(vmcsField.pleGap, BigInt(pauseGap));
       yield* writeField(vmcsField.pleWindow, BigInt(pauseWindow));
+      vcpu.pauseGap = pauseGap;
+      vcpu.pauseWindow = pauseWindow;
     }
     vcpu.controls = controls;
+    yield* setVirtualApicId(vcpu);
     yield vmclear(vcpu.pages.vmcs);
   }
 
@@ -186,9 +210,15 @@ export class LpLoop {
     const next = this.#checked(decision, previous);
     const now = hypervisor.now();
     if (next !== previous) {
-      if (previous !== undefined) this.#deschedule(previous, now);
+      if (previous !== undefined) {
+        this.#deschedule(previous, now);
+        if (previous.vm.usesDescriptors) yield* suppress(previous);
+      }
       if (next !== undefined) this.#dispatch(next, now);
       lp.current = next;
+    }
+    if (next !== undefined && decision.pauseLoopExiting !== undefined) {
+      lp.pauseLoopExiting = decision.pauseLoopExiting;
     }
     lp.reason = DescheduleReason.Slice;
     lp.sliceEnd = now + decision.slice;
@@ -230,8 +260,20 @@ export class LpLoop {
   }
 
   /** The LP's vCPU has nothing to do until something wakes it. */
-  block(vcpu: VirtualCpu): void {
+  *#block(vcpu: VirtualCpu): Steps<void> {
     const { hypervisor, lp } = this;
+    if (vcpu.vm.usesDescriptors) {
+      if (yield* awaitPost(vcpu, this.apicId)) {
+        vcpu.hasRequest = true;
+        yield* activate(vcpu, this.apicId);
+      }
+    }
+    // From the last look at what is asked of the vCPU on nothing comes between.
+    if (vcpu.isAwake) {
+      this.#endWait(vcpu);
+      return;
+    }
+    if (vcpu.vm.usesDescriptors) lp.blocked.add(vcpu);
     const now = hypervisor.now();
     this.account();
     this.#recordDispatch(now);
@@ -268,10 +310,58 @@ export class LpLoop {
     const { hypervisor, lp } = this;
     yield compute(this.#costs["schedule.wake"]);
     if (vcpu.state !== "blocked") return;
+    if (vcpu.lp !== undefined) hypervisor.lps[vcpu.lp]?.blocked.delete(vcpu);
     vcpu.state = "ready";
+    vcpu.isKicked = false;
+    this.#endWait(vcpu);
     this.recorder.wake(hypervisor.now(), lp.index, vcpu.id, waker?.id ?? noVcpu);
     callPolicy("wake", () => hypervisor.scheduler.wake(vcpu, reason));
     yield* this.afterPolicy();
+  }
+
+  /** The vCPU that has halted has something to do. */
+  #endWait(vcpu: VirtualCpu): void {
+    const { haltedAt } = vcpu;
+    if (haltedAt === undefined) return;
+    vcpu.haltedAt = undefined;
+    const { setup } = this.hypervisor;
+    adjustPoll(vcpu, this.hypervisor.now() - haltedAt, setup.features.haltPollMax);
+  }
+
+  /** The vCPU of this LP has halted: polls for a while, then blocks it. */
+  *halted(vcpu: VirtualCpu): Steps<void> {
+    vcpu.haltedAt = this.hypervisor.now();
+    if (vcpu.pollLimit > 0 && (yield* this.#poll(vcpu))) {
+      this.#endWait(vcpu);
+      return;
+    }
+    yield* this.#block(vcpu);
+  }
+
+  /** Waits with interrupts on. @returns whether there is something for the vCPU */
+  *#poll(vcpu: VirtualCpu): Steps<boolean> {
+    const { hypervisor, lp, recorder } = this;
+    const begun = hypervisor.now();
+    const end = begun + vcpu.pollLimit;
+    recorder.haltPollBegin(begun, lp.index, vcpu.id);
+    const word = wakeWord(vcpu.pages);
+    yield store(word, 8, 0n);
+    vcpu.isPolled = true;
+    while (!vcpu.isAwake && !lp.mustPick && lp.toClear.length === 0 && hypervisor.now() < end) {
+      lp.mode = "resting";
+      yield sti();
+      // The handler of an interrupt writes the word, as does whoever has something for the vCPU.
+      const left = end - hypervisor.now();
+      yield spin(word, 8, 0n, vcpu.vm.usesDescriptors ? Math.min(left, postGlance) : left);
+      yield cli();
+      lp.mode = "root";
+      yield store(word, 8, 0n);
+      yield* this.#attend();
+      if (vcpu.vm.usesDescriptors && (yield* isOutstanding(vcpu))) vcpu.hasRequest = true;
+    }
+    vcpu.isPolled = false;
+    recorder.haltPollEnd(hypervisor.now(), lp.index, vcpu.id, vcpu.isAwake);
+    return vcpu.isAwake;
   }
 
   /** Carries out what the policy has asked for. */
@@ -299,8 +389,15 @@ export class LpLoop {
   *call(target: HostLp): Steps<void> {
     if (target === this.lp || target.mode === "root" || target.isCalled) return;
     target.isCalled = true;
+    yield* this.#send(target, hostVector.call);
+  }
+  *#send(target: HostLp, vector: number): Steps<void> {
     const apicId = this.#environment.apicIds[target.index] ?? 0;
-    yield wrmsr(msr.x2apicCommand, (BigInt(apicId) << 32n) | BigInt(hostVector.call));
+    yield wrmsr(msr.x2apicCommand, (BigInt(apicId) << 32n) | BigInt(vector));
+  }
+  /** x2APIC id of this LP. */
+  get apicId(): number {
+    return this.#environment.apicIds[this.lp.index] ?? 0;
   }
 
   /** What other LPs and the clock have asked for. */
@@ -315,7 +412,7 @@ export class LpLoop {
 
   /** An interrupt has been taken, by a VM exit or out of rest. */
   *took(vector: number): Steps<void> {
-    yield compute(this.#costs["ipi.latency"]);
+    if (vector === hostVector.call) yield compute(this.#costs["ipi.latency"]);
     switch (vector) {
       case hostVector.call:
         this.lp.isCalled = false;
@@ -324,7 +421,23 @@ export class LpLoop {
         this.lp.armed = never;
         yield* this.#expire();
         return;
+      case hostVector.device:
+        for (const vcpu of this.hypervisor.setup.outside.takeRaised(this.lp.index)) {
+          yield* this.interrupt(vcpu, guestVector.device, "interrupt", undefined);
+        }
+        return;
+      case hostVector.wakeUp:
+        yield* this.#wakePosted();
+        return;
       default:
+    }
+  }
+
+  /** Somebody has posted for a vCPU that blocked here. */
+  *#wakePosted(): Steps<void> {
+    yield compute(this.#costs["posted.descheduled"]);
+    for (const vcpu of [...this.lp.blocked]) {
+      if (yield* isOutstanding(vcpu)) yield* this.#attract(vcpu, "interrupt", undefined);
     }
   }
 
@@ -392,8 +505,16 @@ export class LpLoop {
     reason: WakeReason,
     sender: VirtualCpu | undefined,
   ): Steps<void> {
-    vcpu.pending.add(vector);
-    yield* this.#attract(vcpu, reason, sender);
+    if (!this.#posts) {
+      vcpu.pending.add(vector);
+      yield* this.#attract(vcpu, reason, sender);
+    } else if (yield* postRequest(vcpu, vector)) {
+      yield* this.#attract(vcpu, reason, sender);
+    }
+  }
+
+  get #posts(): boolean {
+    return this.hypervisor.setup.features.posting;
   }
 
   /** A sibling's hypercall ends a vCPU's HLT. */
@@ -408,7 +529,10 @@ export class LpLoop {
       yield* this.wake(vcpu, reason, sender);
     } else if (vcpu.state === "running" && vcpu.lp !== undefined) {
       const target = this.hypervisor.lps[vcpu.lp];
-      if (target !== undefined && target.mode === "guest") yield* this.call(target);
+      if (vcpu.isPolled) yield store(wakeWord(vcpu.pages), 8, 1n);
+      if (target === undefined || target.mode !== "guest" || target === this.lp) return;
+      if (reason === "kick" || !this.#posts) yield* this.call(target);
+      else yield* this.#send(target, hostVector.posted);
     }
   }
 
@@ -452,7 +576,22 @@ export class LpLoop {
       this.#moveTimer(vcpu, from);
       yield* this.armTimer();
     }
+    if (vcpu.vm.usesDescriptors && (yield* activate(vcpu, this.apicId))) vcpu.hasRequest = true;
+    if (vcpu.mustFlush) {
+      vcpu.mustFlush = false;
+      yield invvpid(singleContext, vcpu.vpid);
+    }
+    if (lp.pauseLoopExiting !== undefined) yield* this.#tunePauses(vcpu, lp.pauseLoopExiting);
     yield* this.#payForSwitch(vcpu, from);
+  }
+
+  /** What the policy wants of PAUSE-loop exiting, if the scenario has it at all. */
+  *#tunePauses(vcpu: VirtualCpu, { gap, window }: PauseLoopExiting): Steps<void> {
+    if (this.hypervisor.setup.features.pauseWindow === 0) return;
+    if (vcpu.pauseGap !== gap) yield* writeField(vmcsField.pleGap, BigInt(gap));
+    if (vcpu.pauseWindow !== window) yield* writeField(vmcsField.pleWindow, BigInt(window));
+    vcpu.pauseGap = gap;
+    vcpu.pauseWindow = window;
   }
 
   /** The VMCS is active on another LP: that LP has to clear it. */

@@ -19,13 +19,15 @@ export interface MemoryPlan {
   /** Memory of each VM: one large page. */
   readonly guests: readonly number[];
   readonly vcpus: readonly VcpuPages[];
+  /** The registers of devices that are passed through: a large page, its first word the doorbell. */
+  readonly devices: number;
   /** First byte behind it all. */
   readonly end: number;
 }
 
 /** Most that a plan can need, wherever it begins: for the size of the machine's memory. */
 export const plannedBytes = (lps: number, vms: number, vcpus: number): number =>
-  (lps + 1 + vms + vcpus * pagesPerVcpu) * pageBytes + vms * eptBytes + (vms + 2) * largePageBytes;
+  (lps + 1 + vms + vcpus * pagesPerVcpu) * pageBytes + vms * eptBytes + (vms + 3) * largePageBytes;
 
 /** @param from first byte that is free */
 export function planMemory(from: number, lps: number, vms: number, vcpus: number): MemoryPlan {
@@ -43,12 +45,14 @@ export function planMemory(from: number, lps: number, vms: number, vcpus: number
   const pages = many(vcpus, pagesPerVcpu * pageBytes);
   at = Math.ceil(at / largePageBytes) * largePageBytes;
   const guests = many(vms, largePageBytes);
+  const devices = take(largePageBytes);
   return {
     vmxonRegions,
     msrBitmaps,
     pidTables,
     eptTables,
     guests,
+    devices,
     vcpus: pages.map((page) => ({
       vmcs: BigInt(page),
       virtualApic: BigInt(page + pageBytes),
@@ -57,6 +61,9 @@ export function planMemory(from: number, lps: number, vms: number, vcpus: number
     end: at,
   };
 }
+
+/** Guest-physical address of the doorbell of a device that is passed through: behind the guest's memory. */
+export const passThroughDoorbell = BigInt(largePageBytes);
 
 /** The word that is written when a vCPU whose LP polls for it gets an interrupt. */
 export const wakeWord = (pages: VcpuPages): bigint => pages.descriptor + BigInt(wakeWordOffset);

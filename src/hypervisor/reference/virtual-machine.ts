@@ -12,6 +12,8 @@ export class VirtualMachine implements VmHandle {
   readonly weight: number;
   readonly cap: number;
   readonly vcpus: VirtualCpu[] = [];
+  /** Interrupts are posted for it by others than the hypervisor: descriptors must say at all times where its vCPUs are. */
+  usesDescriptors = false;
 
   constructor(id: number, name: string, weight: number, cap: number) {
     this.id = id;
@@ -48,10 +50,17 @@ export class VirtualCpu implements VcpuHandle {
   isPolled = false;
   /** Longest next poll after HLT, in nanoseconds. */
   pollLimit = 0;
+  /** When it halted and had nothing to do; undefined: it does not wait. */
+  haltedAt: number | undefined = undefined;
+  /** Gap and window of PAUSE-loop exiting as its VMCS has them. */
+  pauseGap = 0;
+  pauseWindow = 0;
   /** Its own deadline timer, on the LP `lp`; undefined: it is not set. */
   timer: HostTimer | undefined = undefined;
   /** What its guest waits for when it halts: told by the workload, for the record. */
   blockCause: BlockCause = BlockCause.Idle;
+  /** Its translations are to be dropped before it runs again. */
+  mustFlush = false;
   /** Woken by a hypercall before it could block. */
   isKicked = false;
   /** Control words of its VMCS as they were chosen. */
@@ -64,6 +73,11 @@ export class VirtualCpu implements VcpuHandle {
     this.index = vm.vcpus.length;
     this.affinity = affinity;
     vm.vcpus.push(this);
+  }
+
+  /** Something ends its HLT, or is to be looked at before it can rest. */
+  get isAwake(): boolean {
+    return this.hasRequest || this.isKicked || !this.pending.isEmpty;
   }
 
   get pages(): VcpuPages {

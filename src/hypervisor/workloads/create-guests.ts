@@ -1,28 +1,83 @@
 import type { GuestFactory, GuestSoftware } from "../reference/guest-software.ts";
-import type { RunRecorder } from "../run-record.ts";
 import type { PlacedVm, Workload } from "../scenario.ts";
-import { GuestKit } from "./guest-kit.ts";
+import { Barrier } from "./barrier.ts";
+import { type Group, GuestKit, type RunKit } from "./guest-kit.ts";
 import { Hog } from "./hog.ts";
+import { Io } from "./io.ts";
+import { type Lock, makeLock } from "./locks.ts";
+import { Consumer, type Pair, Producer } from "./producer-consumer.ts";
+import { Shootdown } from "./shootdown.ts";
+import { Spinlock } from "./spinlock.ts";
+import { Bursts, LatencyProbe, Ticks } from "./timers.ts";
+
+/** What the vCPUs that do the same workload share as software, each kind its own. */
+interface Shared extends Group {
+  readonly locks: readonly Lock[];
+  readonly sleepers: Set<GuestKit>;
+  readonly pairs: Pair[];
+}
 
 /** The guests of a run: each vCPU does what its VM's scenario says. */
-export function createGuests(
-  vms: readonly PlacedVm[],
-  recorder: RunRecorder,
-  now: () => number,
-): GuestFactory {
+export function createGuests(vms: readonly PlacedVm[], run: RunKit): GuestFactory {
+  const groups = new Map<string, Shared>();
   return (vcpu) => {
     const placed = vms[vcpu.vm.id];
-    const workload = placed?.workloads[placed.vcpus[vcpu.index]?.workload ?? 0];
+    const number = placed?.vcpus[vcpu.index]?.workload ?? 0;
+    const workload = placed?.workloads[number];
     if (workload === undefined) throw new Error(`vCPU ${vcpu.id} has no workload`);
-    return createGuest(new GuestKit(vcpu, recorder, now), workload);
+    const key = `${vcpu.vm.id} ${number}`;
+    const shared = groups.get(key) ?? makeShared(workload);
+    groups.set(key, shared);
+    return createGuest(new GuestKit(vcpu, run, shared), workload, number, shared);
   };
 }
 
-function createGuest(kit: GuestKit, workload: Workload): GuestSoftware {
+function makeShared(workload: Workload): Shared {
+  const locks =
+    workload.type === "spinlock"
+      ? Array.from({ length: workload.locks }, (_, n) => makeLock(workload.lock, n, workload.spins))
+      : [];
+  return { members: [], locks, sleepers: new Set(), pairs: [] };
+}
+
+function createGuest(
+  kit: GuestKit,
+  workload: Workload,
+  number: number,
+  shared: Shared,
+): GuestSoftware {
   switch (workload.type) {
     case "hog":
       return new Hog(kit, workload);
-    default:
-      throw new Error(`workload ${workload.type} is not there yet`);
+    case "bursts":
+      return new Bursts(kit, workload);
+    case "spinlock":
+      return new Spinlock(kit, workload, shared.locks);
+    case "barrier":
+      return new Barrier(kit, workload, number, shared.sleepers);
+    case "shootdown":
+      return new Shootdown(kit, workload);
+    case "producer-consumer": {
+      const place = kit.group.members.indexOf(kit);
+      const pair = shared.pairs[place >> 1] ?? {
+        items: 0,
+        producer: undefined,
+        consumer: undefined,
+        sleeping: new Set(),
+      };
+      shared.pairs[place >> 1] = pair;
+      if (place % 2 === 0) {
+        pair.producer = kit;
+        return new Producer(kit, workload, pair);
+      }
+      pair.consumer = kit;
+      return new Consumer(kit, workload, pair);
+    }
+    case "io":
+      return new Io(kit, workload);
+    case "ticks":
+      return new Ticks(kit, workload);
+    case "latency-probe":
+      return new LatencyProbe(kit, workload);
   }
 }

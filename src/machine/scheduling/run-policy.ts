@@ -12,10 +12,17 @@ import type { PolicySource, SchedulingJob } from "./job.ts";
 export async function schedulerOf({
   policy: source,
   parameters,
-}: Pick<SchedulingJob, "policy" | "parameters">): Promise<(host: SchedulerHost) => Scheduler> {
+  scenario,
+}: Pick<SchedulingJob, "policy" | "parameters" | "scenario">): Promise<
+  (host: SchedulerHost) => Scheduler
+> {
   const policy = await findOrLoad(source);
+  const table = policy.parameters ?? {};
+  // A policy that can choose whom a PAUSE loop helps does as the scenario says, unless it is told otherwise.
+  const { directedYield } = scenario.features;
+  const fromScenario = Object.hasOwn(table, "directedYield") ? { directedYield } : {};
   try {
-    const values = resolveParameters(policy.parameters ?? {}, parameters);
+    const values = resolveParameters(table, { ...fromScenario, ...parameters });
     return (host) => policy.create(host, values);
   } catch (error) {
     if (!(error instanceof ParameterError)) throw error;

@@ -1,6 +1,7 @@
 import { costTable, tagMix } from "../../hypervisor/costs/cost-profile.ts";
 import { ReferenceHypervisor } from "../../hypervisor/reference/hypervisor.ts";
 import { plannedBytes } from "../../hypervisor/reference/memory-plan.ts";
+import { OutsideWorld } from "../../hypervisor/reference/outside-world.ts";
 import {
   type RecordEnding,
   type RecordHeader,
@@ -34,6 +35,7 @@ export async function runSchedulingJob(job: SchedulingJob): Promise<RunRecord> {
   const vms = placeVms(scenario, lps, overcommit);
   const recorder = new RunRecorder(headerOf(job, vms));
   const costs = costTable(job.costs).of;
+  const outside = new OutsideWorld();
   const hypervisor: ReferenceHypervisor = new ReferenceHypervisor({
     topology: makeTopology(shape),
     features: scenario.features,
@@ -48,7 +50,14 @@ export async function runSchedulingJob(job: SchedulingJob): Promise<RunRecord> {
       cap,
       affinities: vcpus.map(({ affinity }) => allowed(affinity, lps)),
     })),
-    guests: createGuests(vms, recorder, () => hypervisor.now()),
+    outside,
+    guests: createGuests(vms, {
+      recorder,
+      costs,
+      outside,
+      now: () => hypervisor.now(),
+      origin: () => hypervisor.origin ?? 0,
+    }),
   });
   const vcpuCount = hypervisor.vcpus.length;
   const bytes = belowBytes + plannedBytes(lps, vms.length, vcpuCount);
@@ -56,7 +65,8 @@ export async function runSchedulingJob(job: SchedulingJob): Promise<RunRecord> {
     cpuModel,
     driver: "deterministic",
     ramBytes: Math.ceil(bytes / mebibyte) * mebibyte,
-    lpCount: lps,
+    // Devices, and what is behind them, have an LP of their own.
+    lpCount: outside.isNeeded ? lps + 1 : lps,
     seed,
     check: job.check ? "stop" : "off",
   });

@@ -70,6 +70,7 @@ export const skylakeKvm = {
     "operation.InvalidateVpid": guess(350, "from one address to all contexts"),
     "operation.Note": nothing,
     "operation.Spin": guess(140, "PAUSE since Skylake"),
+    "operation.SpinUntil": guess(140, "PAUSE since Skylake"),
 
     "vmx.exit": guess(500, "half of what hardware takes of a published exit"),
     "vmx.entry": guess(500, "half of what hardware takes of a published exit"),
