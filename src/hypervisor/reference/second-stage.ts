@@ -33,7 +33,8 @@ export function mapGuest(ram: Uint8Array, plan: MemoryPlan, vm: number, base: nu
 export function* populate(plan: MemoryPlan, vm: number, guestPhysical: bigint): Steps<boolean> {
   if (guestPhysical >= BigInt(largePageBytes)) return false;
   const entry = BigInt((plan.eptTables[vm] ?? 0) + directory);
-  if ((yield load(entry, 8)) !== 0n) return false;
+  // Another vCPU may have touched it at the same time.
+  if ((yield load(entry, 8)) !== 0n) return true;
   const base = BigInt(plan.guests[vm] ?? 0);
   yield store(entry, 8, base | all | writeBack | largePage);
   return true;
