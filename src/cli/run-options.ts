@@ -22,7 +22,7 @@ import {
   parseTscSkew,
 } from "../machine/configuration.ts";
 import { readInputFile } from "../machine/input-files.ts";
-import type { SoftwareSource } from "../machine/scripted-software.ts";
+import type { SoftwareSource } from "../machine/software-source.ts";
 import { UserError } from "../machine/user-error.ts";
 import { type DeviceConfiguration, deviceKinds } from "../platform/devices/device-kinds.ts";
 import { exitStatusTable } from "./exit-statuses.ts";

@@ -85,9 +85,7 @@ export class Processor extends LogicalProcessor {
         left -= taken;
       }
       if (state.activity !== Activity.Active && !this.#awakes()) {
-        // A guest may rest in the shutdown state; the processor has not shut down.
-        const isDown = state.activity === Activity.Shutdown && !this.intercepts.nonRoot;
-        return isDown ? "shutdown" : "idle";
+        return this.#rest();
       }
       if (left <= 0) {
         return "budget";
@@ -97,6 +95,12 @@ export class Processor extends LogicalProcessor {
         return "busy";
       }
     }
+  }
+
+  /** A guest may rest in the shutdown state; the processor has not shut down. */
+  #rest(): LpStop {
+    const isDown = this.state.activity === Activity.Shutdown && !this.intercepts.nonRoot;
+    return isDown ? "shutdown" : "idle";
   }
 
   /** Work that touches nothing is under way; an event interrupts it. */

@@ -6,7 +6,7 @@ import {
   flagSet,
 } from "../platform/devices/device-kinds.ts";
 import { byteCount } from "./quantities.ts";
-import type { SoftwareSource } from "./scripted-software.ts";
+import type { SoftwareSource } from "./software-source.ts";
 import { UserError } from "./user-error.ts";
 
 export const driverNames = ["threads", "deterministic"] as const;

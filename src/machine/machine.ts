@@ -11,7 +11,7 @@ import type { CheckMode, MachineConfiguration } from "./configuration.ts";
 import { loadImage } from "./loaders/load-image.ts";
 import { firmwareArea } from "./memory-map.ts";
 import { writeScriptArea } from "./script-area.ts";
-import type { SoftwareSource } from "./scripted-software.ts";
+import type { SoftwareSource } from "./software-source.ts";
 import { UserError } from "./user-error.ts";
 
 /** A machine before power-on. All of it but the model can be posted to a worker. */

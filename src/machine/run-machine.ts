@@ -4,7 +4,8 @@ import type { Driver } from "./drivers/driver.ts";
 import { buildMachine } from "./machine.ts";
 import { hexadecimal } from "./quantities.ts";
 import type { RunResult } from "./run-result.ts";
-import { loadSoftware, placeSoftware } from "./scripted-software.ts";
+import { placeSoftware } from "./scripted-software.ts";
+import { loadSoftware } from "./software-source.ts";
 
 /** Loaded when asked for: with threads, this thread needs none of what an LP is made of. */
 const drivers: Readonly<Record<DriverName, () => Promise<Driver>>> = {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { builtInScenarios } from "../../../src/hypervisor/scenarios/built-in.ts";
 import { millisecond } from "../../../src/hypervisor/scenario.ts";
+import { builtInScenarios } from "../../../src/hypervisor/scenarios/built-in.ts";
 import { runSchedulingJob } from "../../../src/machine/scheduling/run-scheduling-job.ts";
 import { jobOf } from "./jobs.ts";
 
