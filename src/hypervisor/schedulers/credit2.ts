@@ -73,8 +73,12 @@ class Credit2 implements Scheduler {
   }
 
   add(vcpu: VcpuHandle): void {
-    // All loads are nothing yet: by number of vCPUs for each LP.
-    const lp = leastLp(vcpu, (lp) => this.#queue(lp).members.size / this.#queue(lp).lps.length);
+    // All loads are nothing yet: by number of vCPUs in the queue, then on the LP.
+    const lp = leastLp(vcpu, (lp) => {
+      const { members, lps } = this.#queue(lp);
+      const here = [...members].filter((member) => member.lp === lp).length;
+      return members.size / lps.length + here / 1e6;
+    });
     const state = new Credit2Vcpu(vcpu, this.#queue(lp), lp, initialCredit);
     this.#states.add(vcpu, state);
     this.#queue(lp).adopt(state);
