@@ -143,7 +143,7 @@ export class AddressSpace {
   invalidatePage(low: number, high: number): void {
     const pageBits = this.#state.u8[this.#largeRegion(low)] ?? 0;
     if (this.#giantPages[giantRegion(low, high)] !== 0) {
-      this.invalidateAll();
+      this.#tlb.invalidateGiant(low, high);
     } else if (pageBits !== 0) {
       const first = (low & -(1 << pageBits)) >>> 0;
       for (let n = 0; n < 1 << (pageBits - 12); n++) {

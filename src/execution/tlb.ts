@@ -97,6 +97,21 @@ export class Tlb {
     }
   }
 
+  /** The same of the 1 GiB that a linear address lies in. */
+  invalidateGiant(low: number, high: number): void {
+    const words = this.#i32;
+    for (let n = 0; n < tlbEntries; n++) {
+      const entry = (this.#base >>> 2) + n * (tlbEntryBytes >> 2);
+      for (let access = 0; access < 3; access++) {
+        const at = entry + access * 2;
+        if (((words[at] ?? 0) ^ low) >>> 30 === 0 && words[at + 1] === (high | 0)) {
+          this.#clear(entry);
+          break;
+        }
+      }
+    }
+  }
+
   /** Drops write permission of every entry that maps a physical page: it now holds decoded code. */
   protectPhysicalPage(physical: number): void {
     const words = this.#i32;

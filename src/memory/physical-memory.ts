@@ -21,9 +21,7 @@ export interface MemoryLayout {
   /** Machine-wide control words (see `machine`). */
   readonly control: number;
   readonly controlBytes: number;
-  /** `lockStripes` words, see `lockOf`. */
-  readonly locks: number;
-  /** Word that a misaligned locked operation holds: window base of the LP that has the bus, else 0. */
+  /** Word that a locked operation holds which no single atomic access can do: window base of the LP that has the bus, else 0. */
   readonly busLock: number;
   readonly windows: number;
   readonly windowBytes: number;
@@ -31,9 +29,8 @@ export interface MemoryLayout {
   readonly totalBytes: number;
 }
 
-/** Locks for operations that no single atomic access can do; each has a cache line of its own. */
-export const lockStripes = 64;
-const lockStride = 64;
+/** The bus lock has a cache line of its own. */
+const lockBytes = 64;
 
 const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
 
@@ -48,9 +45,8 @@ export function layOutMemory(ramBytes: number, lpCount: number, windowBytes: num
     pageInformation + (ramBytes / pageBytes) * pageInformationBytes,
     wasmPageBytes,
   );
-  const locks = control + controlBytes;
-  const busLock = locks + lockStripes * lockStride;
-  const windows = roundUp(busLock + lockStride, pageBytes);
+  const busLock = control + controlBytes;
+  const windows = roundUp(busLock + lockBytes, pageBytes);
   const totalBytes = roundUp(windows + lpCount * windowBytes, wasmPageBytes);
   assert(totalBytes <= 2 ** 32, "machine does not fit the shared memory");
   return {
@@ -58,18 +54,12 @@ export function layOutMemory(ramBytes: number, lpCount: number, windowBytes: num
     pageInformation,
     control,
     controlBytes,
-    locks,
     busLock,
     windows,
     windowBytes,
     lpCount,
     totalBytes,
   };
-}
-
-/** Address of the lock word that guards a physical address: 0 = free. Shared by all addresses of the same stripe. */
-export function lockOf(layout: MemoryLayout, physical: number): number {
-  return layout.locks + (Math.floor(physical / lockStride) % lockStripes) * lockStride;
 }
 
 export function windowBase(layout: MemoryLayout, lp: number): number {

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { AccessClass } from "../../src/cpu/address-space.ts";
 import { cr0Bit, cr4Bit, eferBit, flagBit } from "../../src/cpu/register-bits.ts";
-import { lpOffset } from "../../src/execution/lp-window.ts";
+import { Activity, lpOffset } from "../../src/execution/lp-window.ts";
+import { TlbAccess } from "../../src/execution/tlb.ts";
 import {
   al,
   cr3,
@@ -362,6 +364,33 @@ describe("large pages", () => {
       asm.hlt();
     });
     expect(m.state.gpr32(0)).toBe(0x3333);
+  });
+
+  it("1 GiB: INVLPG anywhere in it drops all of it, and nothing else", () => {
+    const m = new TestMachine().long64();
+    const giant = 0x8000_0000;
+    const flags = present | writable | large;
+    m.map(BigInt(giant), BigInt(flags), 2);
+    const known = (linear: number): boolean => {
+      const context = m.lp.addressSpace.contexts[AccessClass.Current] ?? 0;
+      return m.lp.core.tlb.lookup(linear, 0, context, TlbAccess.Read) >= 0;
+    };
+    const [first, second] = [giant + 0x12_3000, giant + 0x30_4000];
+    m.run(64, (asm) => {
+      for (const linear of [first, second, place.data]) {
+        asm.mov(rcx, BigInt(linear));
+        asm.mov(eax, mem32(rcx));
+      }
+      asm.hlt();
+    });
+    expect([first, second, place.data].map(known)).toEqual([true, true, true]);
+    m.state.activity = Activity.Active;
+    m.run(64, (asm) => {
+      asm.mov(rcx, BigInt(giant + 0x3fff_f000));
+      asm.invlpg(mem8(rcx));
+      asm.hlt();
+    });
+    expect([first, second, place.data].map(known)).toEqual([false, false, true]);
   });
 
   it("reserved address bits fault", () => {

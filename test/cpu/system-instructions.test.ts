@@ -292,7 +292,7 @@ describe("CMPXCHG16B", () => {
     expect(run()).toBeUndefined();
     expect([lp.state.u64[at], lp.state.u64[at + 1]]).toEqual([0x33n, 0x11n]);
     expect(lp.readFlags() & (flagBit.CF | flagBit.ZF)).toBe(flagBit.CF | flagBit.ZF);
-    expect(lp.state.i32[lp.layout.locks / 4]).toBe(0);
+    expect(lp.state.i32[lp.layout.busLock / 4]).toBe(0);
   });
 
   it("loads RDX:RAX when one half differs", () => {

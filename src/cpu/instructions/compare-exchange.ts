@@ -1,5 +1,4 @@
 import { Outcome } from "../../execution/core-host.ts";
-import { lockOf } from "../../memory/physical-memory.ts";
 import { AccessClass } from "../address-space.ts";
 import type { InstructionView } from "../instruction-view.ts";
 import type { InstructionTable, LogicalProcessor } from "../logical-processor.ts";
@@ -9,8 +8,8 @@ import { generalProtection } from "../trap.ts";
 const Gpr = { rax: 0, rcx: 1, rdx: 2, rbx: 3 } as const;
 
 /**
- * CMPXCHG16B—Compare and Exchange Bytes. Atomic against every other CMPXCHG16B; another LP's 8-byte store to one half may
- * still come between the comparison and the write of the other half.
+ * CMPXCHG16B—Compare and Exchange Bytes. Atomic against every other CMPXCHG16B and against locked operations on misaligned
+ * operands; another LP's 8-byte store to one half may still come between the comparison and the write of the other half.
  */
 function cmpxchg16b(lp: LogicalProcessor, insn: InstructionView): number {
   const linear = lp.effectiveLinear(insn, 0, 16, true);
@@ -29,9 +28,9 @@ function exchangeInRam(lp: LogicalProcessor, physical: number): boolean {
   const { state } = lp;
   const { u64, i32 } = state;
   const at = physical >>> 3;
-  const lock = lockOf(lp.layout, physical) >>> 2;
+  const lock = lp.layout.busLock >>> 2;
   // Held for a few operations, none of which can fault or wait.
-  while (Atomics.compareExchange(i32, lock, 0, 1) !== 0) {}
+  while (Atomics.compareExchange(i32, lock, 0, state.base | 0) !== 0) {}
   const low = Atomics.load(u64, at);
   const high = Atomics.load(u64, at + 1);
   const isEqual = low === state.gpr(Gpr.rax) && high === state.gpr(Gpr.rdx);
