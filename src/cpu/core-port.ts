@@ -1,3 +1,4 @@
+import type { Assistant } from "../execution/core.ts";
 import type { RunExit } from "../execution/core-host.ts";
 import type { Tlb } from "../execution/tlb.ts";
 
@@ -23,6 +24,8 @@ export interface CorePort {
   dropWritePermission(): void;
   /** Clock value at which work that touches nothing will be done; the LP need not be run before, but for an event. */
   readonly busyUntil?: number | undefined;
+  /** Gives a system instruction, by iced's number of its encoding, an assistant in Wasm. A core without machine code has none. */
+  assist?(code: number, assistant: Assistant): void;
   /** Before events are looked at: work under way has got as far as the clock says. */
   putDownWork?(): void;
 }

@@ -99,6 +99,8 @@ export abstract class LogicalProcessor {
   readonly msrs: ModelSpecificRegisters;
   readonly cpuid: CpuidLeaves;
   readonly random: Prng;
+  /** Takes over from the window what assistants have done there (see `CoreHost.catchUp`). */
+  catchUp: () => void = () => {};
   /** What VMX operation demands of CR0 and CR4. */
   fixedBits: FixedBits = noFixedBits;
   intercepts: Intercepts = noIntercepts;
@@ -164,6 +166,7 @@ export abstract class LogicalProcessor {
       store: (size) => this.linear.store(size),
       raise: (exception) => this.raise(exception),
       fetch: () => this.linear.fetch(),
+      catchUp: () => this.catchUp(),
     });
     const { core } = this;
     this.physical = new PhysicalAccess(

@@ -73,6 +73,11 @@ export class CodeCache {
     this.#next = this.#recordsBase;
   }
 
+  /** Before anything is decoded: instructions of this encoding have an assistant at a place of the interpreter's table. */
+  assist(code: number, place: number): void {
+    this.#decoder.assist(code, place);
+  }
+
   /**
    * Decodes the block at `rip` and enters it.
    * @param lastOffset CS.limit as far as it restricts fetching

@@ -26,6 +26,11 @@ export interface CoreHost {
   /** Raises an exception: vector in the low byte, bit 8 set when an error code follows in bits 31:16. Always throws. */
   raise(exception: number): void;
   /**
+   * An assistant has changed what the host keeps a copy of (`lpOffset.assisted` is not 0): called before anything else is asked
+   * of the host, and before a run comes back. A host that gives no instruction an assistant needs none.
+   */
+  catchUp?(): void;
+  /**
    * Translates RIP for an instruction fetch and sets `fetchTag`, `fetchPage` in the window.
    * @returns physical address of RIP
    */
@@ -46,6 +51,19 @@ export const Outcome = {
   Again: 4,
 } as const;
 export type Outcome = (typeof Outcome)[keyof typeof Outcome];
+
+/**
+ * What an assistant answers: a function in Wasm that does the common case of a system instruction, called with the address of
+ * the record. RIP in the window is the instruction's; what it leaves alone is executed by `CoreHost.system`.
+ */
+export const Assistance = {
+  /** Retired; go on with the next instruction. */
+  Done: 0,
+  /** RIP, decode mode and address space are new in the window. */
+  Jump: 1,
+  /** Nothing has been done. */
+  None: 2,
+} as const;
 
 export const AccessKind = { Read: 0, Write: 1, ReadWrite: 2 } as const;
 

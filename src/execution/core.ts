@@ -21,6 +21,8 @@ export interface ExecutionCoreOptions {
 }
 
 type Run = (budget: number) => number;
+/** A Wasm function that does the common case of a system instruction. @returns one of `Assistance` */
+export type Assistant = (record: number) => number;
 
 /** Access-rights bits of a code or stack segment that decide how code is decoded. */
 const rightsLong = 1 << 13;
@@ -43,6 +45,7 @@ export class ExecutionCore {
   readonly #i32: Int32Array;
   readonly #u64: BigUint64Array;
   readonly #run: Run;
+  readonly #functions: WebAssembly.Table;
   #budget = 0;
   #running = false;
   #single = false;
@@ -78,18 +81,54 @@ export class ExecutionCore {
       memory,
       window: windowBase | 0,
       busLock: layout.busLock | 0,
-      system: (record: number) => host.system(record >>> 0),
-      fetch: () => host.fetch() | 0,
-      miss: (physical: number) => this.#miss(physical >>> 0) | 0,
-      access: (size: number, kind: number) => host.access(size, kind) | 0,
+      system: (record: number) => {
+        this.#catchUp();
+        return host.system(record >>> 0);
+      },
+      fetch: () => {
+        this.#catchUp();
+        return host.fetch() | 0;
+      },
+      miss: (physical: number) => {
+        this.#catchUp();
+        return this.#miss(physical >>> 0) | 0;
+      },
+      access: (size: number, kind: number) => {
+        this.#catchUp();
+        return host.access(size, kind) | 0;
+      },
       commit: () => host.commit(),
-      store: (size: number) => host.store(size),
-      raise: (exception: number) => host.raise(exception),
+      store: (size: number) => {
+        this.#catchUp();
+        host.store(size);
+      },
+      raise: (exception: number) => {
+        this.#catchUp();
+        host.raise(exception);
+      },
     };
     const instance = new WebAssembly.Instance(module, {
       host: imports as unknown as Record<string, WebAssembly.ImportValue>,
     });
     this.#run = instance.exports["run"] as Run;
+    this.#functions = instance.exports["functions"] as WebAssembly.Table;
+  }
+
+  /**
+   * Gives a system instruction an assistant. Before anything is run.
+   * @param code iced's number of the encoding
+   * @param assistant exported by a module that has the same memory
+   */
+  assist(code: number, assistant: Assistant): void {
+    const place = this.#functions.grow(1);
+    this.#functions.set(place, assistant);
+    this.cache.assist(code, place);
+  }
+
+  #catchUp(): void {
+    if (this.#u32[(this.#base + lpOffset.assisted) >>> 2] !== 0) {
+      this.#host.catchUp?.();
+    }
   }
 
   /** Instructions retired since reset, those of the present run included. */
@@ -116,6 +155,7 @@ export class ExecutionCore {
     this.#running = true;
     this.#i32[(this.#base + lpOffset.remaining) >>> 2] = budget;
     const reason = this.#run(budget);
+    this.#catchUp();
     this.#leave();
     return reason;
   }

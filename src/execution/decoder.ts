@@ -94,6 +94,9 @@ export class BlockDecoder {
   readonly #offered: (boolean | undefined)[] = [];
   readonly #options: number;
 
+  /** By iced's number of the encoding: where its assistant is in the interpreter's table. */
+  readonly #assistants = new Map<number, number>();
+
   /** @param offers which encodings there are, by iced's number */
   constructor(memory: WebAssembly.Memory, windowBase: number, offers: (code: number) => boolean) {
     const { buffer } = memory;
@@ -107,6 +110,11 @@ export class BlockDecoder {
     this.#u32 = new Uint32Array(buffer);
     this.#u64 = new BigUint64Array(buffer);
     this.#window = windowBase;
+  }
+
+  /** From now on, instructions of this encoding go to an assistant first. */
+  assist(code: number, place: number): void {
+    this.#assistants.set(code, place);
   }
 
   /**
@@ -286,6 +294,16 @@ export class BlockDecoder {
     return "complete";
   }
 
+  #writeAssisted(record: number, insn: Instruction): BlockEnd | undefined {
+    const assistant = this.#assistants.get(insn.code);
+    if (assistant === undefined) {
+      return undefined;
+    }
+    this.#u16[(record + recordOffset.op) >>> 1] = specialArm.assisted;
+    this.#u16[(record + recordOffset.form) >>> 1] = assistant;
+    return "complete";
+  }
+
   #writeForm(
     record: number,
     insn: Instruction,
@@ -308,7 +326,7 @@ export class BlockDecoder {
             (mode & codeMode.sizeMask) !== codeMode.bits64,
           );
     if (!form) {
-      return this.#writeSystem(record);
+      return this.#writeAssisted(record, insn) ?? this.#writeSystem(record);
     }
     if (form.arm !== undefined) {
       this.#u16[(record + recordOffset.op) >>> 1] = form.arm;

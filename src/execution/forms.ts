@@ -20,8 +20,8 @@ export interface PlacedForm {
 }
 
 /** Arms that are not forms. Forms' arms follow. */
-export const specialArm = { end: 0, relook: 1, cold: 2, system: 3 } as const;
-const firstFormArm = 4;
+export const specialArm = { end: 0, relook: 1, cold: 2, system: 3, assisted: 4 } as const;
+const firstFormArm = 5;
 
 /**
  * The order decides where arms lie in the interpreter's one big function. Host compilers are touchy about that: with the vector

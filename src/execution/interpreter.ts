@@ -17,7 +17,7 @@ import {
 } from "../wasm/expression.ts";
 import { FunctionBuilder, type Label, type Local } from "../wasm/function-builder.ts";
 import { globalValue, ModuleBuilder } from "../wasm/module-builder.ts";
-import { AccessKind, Outcome, RunExit } from "./core-host.ts";
+import { AccessKind, Assistance, Outcome, RunExit } from "./core-host.ts";
 import { forms, type PlacedForm, specialArm } from "./forms.ts";
 import { recordBytes, recordOffset } from "./instruction-record.ts";
 import {
@@ -95,6 +95,7 @@ export function buildInterpreter(): Uint8Array {
     }
   }
   module.add(runFunction(hot, window, helpers, coldType), "run");
+  module.exportTable("functions");
   return module.finish(1, 65536);
 }
 
@@ -533,6 +534,7 @@ function runFunction(
     };
     special[specialArm.cold] = () => coldArm(lookAt, advance, leave);
     special[specialArm.system] = () => systemArm(lookAt, leave);
+    special[specialArm.assisted] = () => assistedArm(around.jumpNext, lookAt, leave);
     const emitters = [
       ...special,
       ...hot.map((placed) => () => {
@@ -590,9 +592,33 @@ function runFunction(
     lookAt(start(record));
   }
 
+  function assistedArm(
+    advance: () => void,
+    lookAt: (rip: I64) => void,
+    leave: (why: number) => void,
+  ): void {
+    f.store(8, window, start(record), lpOffset.rip);
+    spillAt(record);
+    f.callIndirect(coldType, i32.load16u(record, recordOffset.form), [record], status);
+    f.if(i32.eq(status, i32.const(Assistance.Done)), () => {
+      loadFlags();
+      advance();
+    });
+    f.if(i32.eq(status, i32.const(Assistance.Jump)), () => {
+      loadFlags();
+      loadContext();
+      lookAt(i64.load(window, lpOffset.rip));
+    });
+    askSystem(lookAt, leave);
+  }
+
   function systemArm(lookAt: (rip: I64) => void, leave: (why: number) => void): void {
     f.store(8, window, start(record), lpOffset.rip);
     spillAt(record);
+    askSystem(lookAt, leave);
+  }
+
+  function askSystem(lookAt: (rip: I64) => void, leave: (why: number) => void): void {
     f.set(status, callValue("i32", helpers.system, record));
     loadFlags();
     loadContext();

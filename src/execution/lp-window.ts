@@ -108,6 +108,8 @@ export const lpOffset = {
   walks: 0x35c,
   /** u32: whether repeated string instructions stop after each iteration, see `Iteration`. */
   iteration: 0x360,
+  /** u32: not 0 when an assistant has changed what TypeScript keeps a copy of, see `CoreHost.catchUp`. */
+  assisted: 0x364,
   /** XMM0..15, 16 bytes each. */
   xmm: 0x400,
   /** ST0..7 as physical registers R0..R7, 16 bytes each (80 bits used). */
@@ -133,6 +135,8 @@ export const lpOffset = {
   scripts: 0x7000,
   /** u8 × `largePageRegions`: log2 of the largest page met in a 2 MiB region (hashed), 0 when none. */
   largePages: 0x8000,
+  /** The vmx room's part for what its assistants look up. */
+  vmxTables: 0x9000,
   tlb: 0x2_0000,
   blocks: 0x8_0000,
   records: 0x20_0000,

@@ -1,5 +1,6 @@
 import type { LogicalProcessor } from "../cpu/logical-processor.ts";
 import { ApicVirtualization } from "./apic-virtualization/apic-virtualization.ts";
+import { installAssistants } from "./assistants/assistants.ts";
 import { type VmxProfile, vmxProfile } from "./capabilities.ts";
 import { capabilityMsrs } from "./capability-msrs.ts";
 import { VmEntries } from "./entry.ts";
@@ -40,6 +41,7 @@ export function attachVmx(
   lp.attachVmx(intercepts, ept);
   lp.physical.watcher = apic.accessPage;
   lp.addInstructions(vmxInstructions(parts));
+  installAssistants(lp);
   for (const msr of capabilityMsrs(profile)) {
     lp.msrs.add(msr);
   }

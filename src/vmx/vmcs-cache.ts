@@ -1,6 +1,7 @@
 import type { LpState } from "../cpu/lp-state.ts";
 import type { PhysicalAccess } from "../cpu/physical-access.ts";
 import { lpOffset } from "../execution/lp-window.ts";
+import { assistantOffset, lineOffset, lineStride } from "./assistants/assistant-window.ts";
 import { allGroups, type GroupSet, groupsBySlot } from "./entry-rules/all-rules.ts";
 import { vmcsBytes } from "./vmcs-fields.ts";
 
@@ -38,9 +39,6 @@ export class VmcsCache {
   readonly #physical: PhysicalAccess;
   // By line.
   readonly #pointers = new Float64Array(lineCount).fill(noPointer);
-  readonly #modified = new Uint8Array(lineCount);
-  readonly #dirty = new Int32Array(lineCount);
-  readonly #live = new Int32Array(lineCount);
   readonly #lastUse = new Float64Array(lineCount);
   #uses = 0;
   #line = 0;
@@ -58,6 +56,15 @@ export class VmcsCache {
     this.i32 = new Int32Array(state.u32.buffer, state.base, bytes >>> 2);
   }
 
+  /** Word at which a part of a line's state is: it lies in the window, where assistants find it. */
+  #word(line: number, part: number): number {
+    return (assistantOffset.lines + line * lineStride + part) >>> 2;
+  }
+
+  /** Address of the state of the current VMCS's line. */
+  get lineLocation(): number {
+    return this.#state.base + assistantOffset.lines + this.#line * lineStride;
+  }
   /** Address of the current VMCS in the shared memory. */
   get location(): number {
     return this.#state.base + this.base * 4;
@@ -100,21 +107,24 @@ export class VmcsCache {
 
   /** To be called by whoever has written words of the current line directly. */
   changed(groups: GroupSet): void {
-    this.#modified[this.#line] = 1;
-    this.#dirty[this.#line] = (this.#dirty[this.#line] ?? 0) | groups;
+    const words = this.i32;
+    words[this.#word(this.#line, lineOffset.modified)] = 1;
+    const dirty = this.#word(this.#line, lineOffset.dirty);
+    words[dirty] = (words[dirty] ?? 0) | groups;
   }
   /** Groups of rules of which a field has changed since they last held. */
   get dirty(): GroupSet {
-    return this.#dirty[this.#line] ?? allGroups;
+    return this.i32[this.#word(this.#line, lineOffset.dirty)] ?? allGroups;
   }
   /** Groups with rules that must be looked at each time. */
   get live(): GroupSet {
-    return this.#live[this.#line] ?? 0;
+    return this.i32[this.#word(this.#line, lineOffset.live)] ?? 0;
   }
   /** These groups have just been found to hold. @param live those of them that must be looked at again all the same */
   held(groups: GroupSet, live: GroupSet): void {
-    this.#dirty[this.#line] = (this.#dirty[this.#line] ?? 0) & ~groups;
-    this.#live[this.#line] = live;
+    const dirty = this.#word(this.#line, lineOffset.dirty);
+    this.i32[dirty] = (this.i32[dirty] ?? 0) & ~groups;
+    this.i32[this.#word(this.#line, lineOffset.live)] = live;
   }
 
   // ——— header of the current VMCS
@@ -127,7 +137,7 @@ export class VmcsCache {
   }
   setLaunched(): void {
     this.i32[this.base + headerWord.launchState] = LaunchState.Launched;
-    this.#modified[this.#line] = 1;
+    this.#setModified(this.#line, 1);
   }
 
   // ——— residency
@@ -167,7 +177,7 @@ export class VmcsCache {
   /** Brings memory up to date; the lines stay. */
   spill(): void {
     for (let line = 0; line < lineCount; line++) {
-      if (this.#modified[line] !== 0 && this.#pointers[line] !== noPointer) {
+      if (this.#isModified(line) && this.#pointers[line] !== noPointer) {
         this.#writeBack(line);
       }
     }
@@ -187,6 +197,12 @@ export class VmcsCache {
 
   #baseOf(line: number): number {
     return (lpOffset.vmcsCache >>> 2) + line * lineWords;
+  }
+  #isModified(line: number): boolean {
+    return this.i32[this.#word(line, lineOffset.modified)] !== 0;
+  }
+  #setModified(line: number, value: 0 | 1): void {
+    this.i32[this.#word(line, lineOffset.modified)] = value;
   }
   #find(pointer: number): number {
     for (let line = 0; line < lineCount; line++) {
@@ -214,7 +230,7 @@ export class VmcsCache {
     return victim;
   }
   #evict(line: number): void {
-    if (this.#modified[line] !== 0 && this.#pointers[line] !== noPointer) {
+    if (this.#isModified(line) && this.#pointers[line] !== noPointer) {
       this.#writeBack(line);
     }
     this.#pointers[line] = noPointer;
@@ -223,9 +239,9 @@ export class VmcsCache {
     const from = pointer >>> 2;
     this.u32.set(this.#state.u32.subarray(from, from + lineWords), this.#baseOf(line));
     this.#pointers[line] = pointer;
-    this.#modified[line] = 0;
-    this.#dirty[line] = allGroups;
-    this.#live[line] = 0;
+    this.#setModified(line, 0);
+    this.i32[this.#word(line, lineOffset.dirty)] = allGroups;
+    this.i32[this.#word(line, lineOffset.live)] = 0;
   }
   /** All but revision identifier and abort indicator, which software and VMX aborts write in memory. */
   #writeBack(line: number): void {
@@ -233,7 +249,7 @@ export class VmcsCache {
     const base = this.#baseOf(line);
     const to = (pointer >>> 2) + headerWord.launchState;
     this.#state.u32.set(this.u32.subarray(base + headerWord.launchState, base + lineWords), to);
-    this.#modified[line] = 0;
+    this.#setModified(line, 0);
     this.#physical.announceWrite(pointer, vmcsBytes);
   }
 }

@@ -3,6 +3,8 @@ import type { LogicalProcessor } from "../cpu/logical-processor.ts";
 import { cr0Bit, flagBit } from "../cpu/register-bits.ts";
 import { writeStatusFlags } from "../execution/flags.ts";
 import { lpOffset } from "../execution/lp-window.ts";
+import { assistantOffset } from "./assistants/assistant-window.ts";
+import { writeFieldTable } from "./assistants/field-table.ts";
 import type { VmxProfile } from "./capabilities.ts";
 import { secondary } from "./controls.ts";
 import { EntryContext } from "./entry-rules/entry-context.ts";
@@ -80,6 +82,7 @@ export class VmxUnit {
     this.vmcs = new VmcsCache(lp.state, lp.physical);
     this.transfer = createStateTransfer(lp.memory, lp.state.base);
     this.controls = new EntryContext(profile, lp.physical, this.vmcs.u32);
+    writeFieldTable(lp.state, profile);
     this.reset();
   }
 
@@ -127,8 +130,12 @@ export class VmxUnit {
   }
 
   #publishMode(): void {
-    this.vmcs.u32[vmxOffset.mode >>> 2] =
+    const { vmcs } = this;
+    vmcs.u32[vmxOffset.mode >>> 2] =
       (this.isOn ? modeBit.on : 0) | (this.isNonRoot ? modeBit.nonRoot : 0);
+    const isAccessible = this.isOn && !this.isNonRoot && vmcs.hasCurrent;
+    vmcs.u32[assistantOffset.vmcs >>> 2] = isAccessible ? vmcs.location : 0;
+    vmcs.u32[assistantOffset.line >>> 2] = vmcs.lineLocation;
   }
   /** Makes the mode and the two pointers visible in the window. */
   publish(): void {

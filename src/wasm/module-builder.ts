@@ -22,6 +22,7 @@ export class ModuleBuilder {
   readonly #globals: { name: string; type: ValueType }[] = [];
   readonly #functions: { type: number; body: FunctionBuilder; export: string | undefined }[] = [];
   readonly #table: number[] = [];
+  #tableExport: string | undefined;
 
   signature(parameters: readonly ValueType[], results: readonly ValueType[]): number {
     const found = this.#signatures.findIndex(
@@ -65,6 +66,11 @@ export class ModuleBuilder {
     return this.#table.push(functionIndex) - 1;
   }
 
+  /** Makes the indirect-call table visible, so that functions of other modules can be put behind its own. */
+  exportTable(exportName: string): void {
+    this.#tableExport = exportName;
+  }
+
   /** @param memoryPages exact size of the shared memory that will be given */
   finish(minimumPages: number, maximumPages: number): Uint8Array {
     const sections: (readonly number[])[] = [[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]];
@@ -91,7 +97,8 @@ export class ModuleBuilder {
         ? []
         : [[name(f.export), 0x00, unsigned(this.#imports.length + index)]],
     );
-    section(7, vector(exported));
+    const table = this.#tableExport;
+    section(7, vector(table === undefined ? exported : [...exported, [name(table), 0x01, 0]]));
     if (this.#table.length > 0) {
       section(9, vector([[0, 0x41, signed(0), 0x0b, vector(this.#table.map(unsigned))]]));
     }

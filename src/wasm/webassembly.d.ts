@@ -20,6 +20,8 @@ declare namespace WebAssembly {
     readonly length: number;
     get(index: number): unknown;
     set(index: number, value: unknown): void;
+    /** @returns the length before */
+    grow(by: number): number;
   }
   class Global {
     constructor(
