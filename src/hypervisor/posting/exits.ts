@@ -53,6 +53,7 @@ export function* handleExit(
 
 /** An interrupt of the host, by the IDT or by a VM exit that has acknowledged it. */
 export function* handleInterrupt(context: LpContext, vector: number): Steps<void> {
+  if (vector === hostVector.active) context.observer.swallowed(context.lp);
   yield* endOfInterrupt();
   switch (vector) {
     case hostVector.reschedule:

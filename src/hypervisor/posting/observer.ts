@@ -21,6 +21,8 @@ export interface PostingObserver {
   /** VM entry and the first operation behind the VM exit. */
   entering(vcpu: number, lp: number): void;
   left(vcpu: number, lp: number): void;
+  /** An LP takes an interrupt of the active vector as the host, and does nothing about it. */
+  swallowed(lp: number): void;
   /** It has been woken. */
   woken(vcpu: number): void;
   migrated(vcpu: number, from: number, to: number): void;
@@ -51,6 +53,7 @@ export const noObserver: PostingObserver = {
   unloaded: nothing,
   entering: nothing,
   left: nothing,
+  swallowed: nothing,
   woken: nothing,
   migrated: nothing,
   requesting: nothing,

@@ -20,6 +20,7 @@ export const watchedInvariants = {
   18: "no update of a descriptor drops ON",
   19: "RVI and SVI change only through their VMCS, and VIRR has the bit of RVI",
   22: "no VM entry passes over a request",
+  24: "no handler drops a notification for a vCPU that sleeps",
   28: "every IRTE that is used is one that was written",
   29: "an interrupt's old target is given up only after invalidation, wait, and the posts under way",
 } as const;

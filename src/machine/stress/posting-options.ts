@@ -32,7 +32,7 @@ export interface PostingOptions {
 
 export const postingDefaults: Omit<PostingOptions, "cpuModel"> = {
   lps: 2,
-  vcpus: 2,
+  vcpus: 3,
   devices: 1,
   vectors: 16,
   rate: 500_000,

@@ -43,6 +43,8 @@ interface Whereabouts {
   /** Posts whose posters have not finished. */
   posting: number;
   told: boolean;
+  /** When its control word was last exchanged. */
+  changedAt: number;
 }
 
 /**
@@ -66,6 +68,8 @@ export class PostingOracle implements PostingObserver {
   readonly #handledSince: Float64Array;
   readonly #whereabouts: Whereabouts[];
   readonly #running: number[];
+  /** When an interrupt of the wake-up vector was last sent, by APIC id. */
+  readonly #wakeSentAt: number[] = [];
   /** Where the entry of an index may post: what was written last, and what has not been given up. */
   readonly #routes: { readonly vcpu: number; readonly vector: number }[][] = [];
   readonly #formerRoutes = new Set<string>();
@@ -107,6 +111,7 @@ export class PostingOracle implements PostingObserver {
       synchronizing: false,
       posting: 0,
       told: false,
+      changedAt: 0,
     }));
   }
 
@@ -121,7 +126,7 @@ export class PostingOracle implements PostingObserver {
   hear(source: number, kind: string, detail: Readonly<Record<string, unknown>>): void {
     this.#ring.add(this.now(), source, kind, detail);
     if (kind === "virtual-interrupt") this.#delivered(source, Number(detail["vector"]));
-    else if (kind === "ipi") this.#sent(Number(detail["vector"]));
+    else if (kind === "ipi") this.#sent(Number(detail["vector"]), Number(detail["destination"]));
     else if (kind === "interrupt-posting") this.#devicePosts(detail);
   }
   /** The VT-d unit posts: bit, ON and notification in one step of the machine. */
@@ -129,9 +134,9 @@ export class PostingOracle implements PostingObserver {
     const vcpu = (Number(detail["descriptor"]) - Number(descriptorOf(0))) / descriptorBytes;
     const vector = Number(detail["vector"]);
     this.#checkRoute(Number(detail["index"]), vcpu, vector);
-    const control = this.#control(vcpu)[0];
+    const [control, destination] = this.#control(vcpu);
     const blocking = detail["urgent"] === true ? outstanding : outstanding | suppressed;
-    if ((control & blocking) === 0) this.notifications += 1;
+    if ((control & blocking) === 0) this.#sent((control >>> 16) & 0xff, destination);
     this.#count(vcpu, vector, "device");
   }
   #checkRoute(index: number, vcpu: number, vector: number): void {
@@ -143,8 +148,10 @@ export class PostingOracle implements PostingObserver {
     if (wasOnce) this.#violated(29, vcpu, `${target}, which has been given up`);
     else this.#violated(28, vcpu, `${target}, which nobody has ever written to it`);
   }
-  #sent(vector: number): void {
-    if (vector === hostVector.active || vector === hostVector.wakeUp) this.notifications += 1;
+  #sent(vector: number, destination: number): void {
+    if (vector === hostVector.wakeUp) this.#wakeSentAt[destination] = this.now();
+    else if (vector !== hostVector.active) return;
+    this.notifications += 1;
   }
 
   // ——— posts and deliveries
@@ -244,6 +251,7 @@ export class PostingOracle implements PostingObserver {
     const [low, high] = this.#control(vcpu);
     const isCurrent = seen === (BigInt(high) << 32n) + BigInt(low);
     if (!isCurrent) return;
+    this.#of(vcpu).changedAt = this.now();
     this.#step("control", { vcpu, seen, next });
     if ((seen & 1n) !== (next & 1n)) this.#violated(18, vcpu, "an update changes ON");
     const destination = Number(next >> 32n);
@@ -268,12 +276,43 @@ export class PostingOracle implements PostingObserver {
       const [control] = this.#control(vcpu);
       if ((control & suppressed) !== 0) this.#violated(16, vcpu, "asleep with SN set");
       this.#checkList(vcpu);
+      this.#checkWakeUp(vcpu);
     }
     at.since = this.now();
     at.told = false;
     // A waker may have been faster than the rest of going to sleep.
     const state = this.#words[Number(vcpuBlock(vcpu) + vcpuField.state) >>> 2];
     at.asleep = asleep && state === 0;
+  }
+  /** Falling asleep with ON set: somebody must have used the wake-up vector since it is the one. */
+  #checkWakeUp(vcpu: number): void {
+    const at = this.#of(vcpu);
+    const [control, destination] = this.#control(vcpu);
+    const isSet = (control & outstanding) !== 0;
+    if (!isSet || at.posting > 0 || ((control >>> 16) & 0xff) !== hostVector.wakeUp) return;
+    if ((this.#wakeSentAt[destination] ?? never) >= at.changedAt) return;
+    this.#violated(
+      10,
+      vcpu,
+      `it falls asleep with ${this.#describeControl(vcpu)}, and no wake-up is under way`,
+    );
+  }
+  swallowed(lp: number): void {
+    for (let vcpu = 0; vcpu < this.#options.vcpus; vcpu++) {
+      const at = this.#of(vcpu);
+      if (!at.asleep || at.posting > 0) continue;
+      const [control, destination] = this.#control(vcpu);
+      const isFor =
+        (control & outstanding) !== 0 &&
+        ((control >>> 16) & 0xff) === hostVector.active &&
+        destination === this.#options.apicIds[lp];
+      if (!isFor) continue;
+      this.#violated(
+        24,
+        vcpu,
+        `asleep with ${this.#describeControl(vcpu)}, and LP ${lp} drops the notification`,
+      );
+    }
   }
   woken(vcpu: number): void {
     this.wakeUps += 1;

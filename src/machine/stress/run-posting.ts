@@ -20,7 +20,7 @@ const habits = {
   calls: 0.02,
   lateEnds: 0.1,
 } as const;
-const byRequest = 0.1;
+const byRequest = 0.2;
 const perturbation = { part: 0.02, cyclesMax: 1500 } as const;
 /** A run that takes longer has gone astray. */
 const secondsMax = 600;

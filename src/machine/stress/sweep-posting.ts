@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { availableParallelism } from "node:os";
 import { Piscina } from "piscina";
 import { workerFile } from "../project-files.ts";
@@ -26,6 +27,8 @@ export async function sweepPosting(
   seeds: readonly number[],
   { onRun, signal }: PostingSweepOptions = {},
 ): Promise<readonly PostingRun[]> {
+  // Every job that waits listens.
+  if (signal !== undefined) setMaxListeners(0, signal);
   const pool = new Piscina<PostingJob, PostingRun>({
     filename: workerFile("stress-job"),
     maxThreads: Math.max(1, Math.min(availableParallelism(), seeds.length)),
