@@ -1,7 +1,7 @@
 import { fairParameters, linuxScale } from "./eevdf.ts";
 import type { FairVcpu } from "./eevdf-queue.ts";
 import { FairScheduler } from "./fair-scheduler.ts";
-import type { Decision, Scheduler, SchedulerHost, VcpuHandle } from "./scheduler.ts";
+import type { Decision, Scheduler, SchedulerHost, VcpuHandle, VmHandle } from "./scheduler.ts";
 import { definePolicy } from "./scheduler.ts";
 import { VcpuStates } from "./vcpu-states.ts";
 
@@ -24,6 +24,8 @@ class RelaxedCoScheduling implements Scheduler {
   readonly #threshold: number;
   readonly #fair: FairScheduler;
   readonly #progress = new VcpuStates<Progress>();
+  /** What the slowest of a VM has done, as long as it is true. */
+  readonly #slowest = new Map<VmHandle, { readonly at: number; readonly done: number }>();
   /** A timer will ask that LP to look again. */
   readonly #rechecking: boolean[];
 
@@ -46,16 +48,18 @@ class RelaxedCoScheduling implements Scheduler {
   /** A vCPU comes back between the slowest and the limit of a lead. */
   wake(vcpu: VcpuHandle): void {
     const progress = this.#progress.of(vcpu);
-    const slowest = this.#slowestSibling(vcpu);
-    if (slowest !== undefined) {
+    const slowest = this.#slowestOf(vcpu.vm);
+    if (slowest < Number.POSITIVE_INFINITY) {
       progress.done = Math.min(slowest + this.#threshold / 2, Math.max(slowest, progress.done));
     }
     progress.stopped = false;
+    this.#slowest.delete(vcpu.vm);
     this.#fair.wake(vcpu);
   }
 
   block(vcpu: VcpuHandle): void {
     this.#fair.block(vcpu);
+    this.#slowest.delete(vcpu.vm);
   }
 
   yielded(vcpu: VcpuHandle): void {
@@ -69,10 +73,14 @@ class RelaxedCoScheduling implements Scheduler {
   ran(vcpu: VcpuHandle, lp: number, ns: number): void {
     this.#progress.of(vcpu).done += ns;
     this.#fair.ran(vcpu, lp, ns);
+    this.#slowest.delete(vcpu.vm);
   }
 
   pick(lp: number, current: VcpuHandle | undefined): Decision {
     const { vcpu, slice } = this.#fair.pick(lp, current);
+    if (current !== undefined) {
+      this.#slowest.delete(current.vm);
+    }
     for (const state of this.#fair.membersOf(lp)) {
       if (this.#progress.of(state.vcpu).stopped) {
         this.#recheck(lp);
@@ -96,23 +104,26 @@ class RelaxedCoScheduling implements Scheduler {
     return progress.stopped;
   }
 
-  /** Nanoseconds ahead of the slowest sibling. */
+  /** Nanoseconds ahead of the slowest of its VM that is awake. */
   #lead({ vcpu }: FairVcpu): number {
-    const slowest = this.#slowestSibling(vcpu);
-    return slowest === undefined ? 0 : this.#doneOf(vcpu) - slowest;
+    return Math.max(0, this.#doneOf(vcpu) - this.#slowestOf(vcpu.vm));
   }
 
-  #slowestSibling(vcpu: VcpuHandle): number | undefined {
-    let slowest: number | undefined;
-    for (const sibling of vcpu.vm.vcpus) {
-      const isAwake =
-        sibling !== vcpu && (this.#fair.states.find(sibling)?.state ?? "blocked") !== "blocked";
-      if (isAwake) {
-        const done = this.#doneOf(sibling);
-        slowest = slowest === undefined ? done : Math.min(slowest, done);
+  /** Infinity: all are blocked. */
+  #slowestOf(vm: VmHandle): number {
+    const now = this.#host.now();
+    const known = this.#slowest.get(vm);
+    if (known?.at === now) {
+      return known.done;
+    }
+    let done = Number.POSITIVE_INFINITY;
+    for (const vcpu of vm.vcpus) {
+      if ((this.#fair.states.find(vcpu)?.state ?? "blocked") !== "blocked") {
+        done = Math.min(done, this.#doneOf(vcpu));
       }
     }
-    return slowest;
+    this.#slowest.set(vm, { at: now, done });
+    return done;
   }
 
   /** Up to now: of a vCPU that runs, the time since it was last told is not in `done` yet. */

@@ -220,7 +220,8 @@ describe("EEVDF", () => {
       new Bench(eevdf, { ...setup, parameters: { runToParity } }).run(500 * ms).vcpu(1, 0)
         .latencies;
     const mean = (values: readonly number[]) => values.reduce((a, b) => a + b) / values.length;
-    expect(Math.max(...latencies(true))).toBeLessThanOrEqual(700 * us);
+    // The slice of one hog, and that of the other before this one is eligible.
+    expect(Math.max(...latencies(true))).toBeLessThanOrEqual(1400 * us);
     expect(mean(latencies(true))).toBeGreaterThan(100 * us);
     expect(mean(latencies(false))).toBeLessThan(mean(latencies(true)) / 2);
   });
