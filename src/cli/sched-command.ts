@@ -6,7 +6,9 @@ import type { BenchPorts } from "./sched-bench.ts";
 import {
   parseDuration,
   parseOvercommits,
+  parseRows,
   type SchedOptions,
+  type ShapeOptions,
   wholeNumber,
 } from "./sched-option-values.ts";
 
@@ -33,14 +35,33 @@ export function schedCommand(ports: SchedPorts): Command {
     .description("Benchmarks schedulers of vCPUs in a reference hypervisor on simulated VMX.")
     .addCommand(benchCommand(ports))
     .addCommand(listCommand(ports))
+    .addCommand(shapesCommand(ports))
     .action(() => {
       throw new UserError("sched: say what to do: bench, list or shapes");
     });
 }
 
+/** An option whose text is parsed by a function that throws `UserError`. */
+function option<T>(flags: string, description: string, parse: (text: string) => T): Option {
+  return new Option(flags, description).argParser(parse);
+}
+
+/** Options that benches and experiments share. */
+const shared = {
+  seeds: () =>
+    option("--seeds <n>", "runs of each combination", wholeNumber("--seeds", 1, 10_000)).default(3),
+  seed: () => option("--seed <n>", "the first seed", wholeNumber("--seed", 0, seedMax)).default(1),
+  cost: () =>
+    new Option("--cost <profile>", "a built-in cost profile or a JSON file").default("skylake-kvm"),
+  threads: () =>
+    option(
+      "--threads <n>",
+      "runs side by side; else one per processor",
+      wholeNumber("--threads", 1, 1024),
+    ),
+};
+
 function benchCommand(ports: SchedPorts): Command {
-  const option = <T>(flags: string, description: string, parse: (text: string) => T): Option =>
-    new Option(flags, description).argParser(parse);
   return new Command("bench")
     .summary("run policies in scenarios and compare them")
     .description(
@@ -78,22 +99,12 @@ function benchCommand(ports: SchedPorts): Command {
         parseDuration,
       ),
     )
-    .addOption(
-      option("--seeds <n>", "runs of each combination", wholeNumber("--seeds", 1, 10_000)).default(
-        3,
-      ),
-    )
-    .addOption(option("--seed <n>", "the first seed", wholeNumber("--seed", 0, seedMax)).default(1))
-    .option("--cost <profile>", "a built-in cost profile or a JSON file", "skylake-kvm")
+    .addOption(shared.seeds())
+    .addOption(shared.seed())
+    .addOption(shared.cost())
     .option("--sensitivity", "run again with all estimated costs halved and doubled")
     .option("--check", "watch the VMCSs; a violation fails the run")
-    .addOption(
-      option(
-        "--threads <n>",
-        "runs side by side; else one per processor",
-        wholeNumber("--threads", 1, 1024),
-      ),
-    )
+    .addOption(shared.threads())
     .option("--json <file>", "write everything that was measured as JSON")
     .option("--csv <file>", "write the tables as CSV")
     .option("--report <file>", "write a report with pictures as HTML")
@@ -121,5 +132,24 @@ function listCommand({ print }: SchedPorts): Command {
     .action(async ({ json }: { json?: boolean }) => {
       const { formatSchedList, schedListJson } = await import("./sched-list.ts");
       await print(json ? schedListJson() : formatSchedList());
+    });
+}
+
+function shapesCommand(ports: SchedPorts): Command {
+  return new Command("shapes")
+    .summary("try published experiments")
+    .description(
+      "Runs published experiments on vCPU scheduling and compares the shape of the results: direction, order, rough ratio.",
+    )
+    .addOption(option("--row <n,...>", "only these experiments", parseRows))
+    .addOption(shared.seeds())
+    .addOption(shared.seed())
+    .addOption(shared.cost())
+    .option("--no-sensitivity", "do not run again with estimated costs halved and doubled")
+    .addOption(shared.threads())
+    .option("--json <file>", "write the results as JSON")
+    .action(async (options: ShapeOptions) => {
+      const { runShapes } = await import("./sched-shapes.ts");
+      ports.setStatus(await runShapes(options, ports));
     });
 }

@@ -20,6 +20,22 @@ export interface SchedOptions {
   readonly trace?: string;
 }
 
+/** The options of `vmxon sched shapes`. */
+export interface ShapeOptions {
+  readonly row?: readonly number[];
+  readonly seeds: number;
+  readonly seed: number;
+  readonly cost: string;
+  readonly sensitivity: boolean;
+  readonly threads?: number;
+  readonly json?: string;
+}
+
+/** Numbers of rows apart by commas. @throws {UserError} */
+export function parseRows(text: string): readonly number[] {
+  return [...new Set(text.split(",").map(wholeNumber("--row", 1, 99)))];
+}
+
 /** Parses a whole number within bounds. @throws {UserError} */
 export function wholeNumber(option: string, least: number, most: number): (text: string) => number {
   return (text) => {

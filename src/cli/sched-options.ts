@@ -19,7 +19,7 @@ import type { SchedOptions } from "./sched-option-values.ts";
 import { readScenario } from "./sched-scenario-file.ts";
 
 /** What the factors of `--sensitivity` multiply: the costs that are only estimated. */
-const sensitivityFactors = [0.5, 2] as const;
+export const sensitivityFactors = [0.5, 2] as const;
 
 /**
  * Puts the request together. Files are read here.
@@ -139,7 +139,8 @@ function checkSizes({ scenario, lps }: ScenarioChoice, overcommit: number): void
   }
 }
 
-function costProfile(name: string): CostProfile {
+/** A built-in cost profile or one from a file. @throws {UserError} */
+export function costProfile(name: string): CostProfile {
   const found = builtInProfiles.find((candidate) => candidate.name === name);
   if (found !== undefined) return found;
   if (!/[/\\]|\.json$/.test(name)) {

@@ -60,7 +60,7 @@ const workload = z.discriminatedUnion(
     z.strictObject({
       type: z.literal("spinlock"),
       lock: oneOf(lockKinds).default("ticket"),
-      locks: count(1, 1024).default(1),
+      locks: count(1, 256).default(1),
       hold: someTime.prefault("2us"),
       think: duration.prefault("20us"),
       spins: count(1, 2 ** 20).default(2048),

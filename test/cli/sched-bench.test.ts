@@ -203,6 +203,61 @@ describe("vmxon sched list", () => {
   });
 });
 
+describe("vmxon sched shapes", () => {
+  it("prints published and simulated figures with the verdict", async () => {
+    const json = path("shapes.json");
+    const { status, out } = await sched([
+      "shapes",
+      "--row",
+      "7,18",
+      "--seeds",
+      "1",
+      "--json",
+      json,
+    ]);
+    expect(status).toBe(0);
+    expect(out).toMatch(
+      /^7\. PAUSE-loop exiting alone\n {2}published: kernel build at 2x: \+2 %\n {2}criterion: /,
+    );
+    expect(out).toMatch(/\n {2}skylake-kvm: \+0\.0 %: holds\n {2}skylake-kvm .*×0\.5.*: holds\n/);
+    expect(out).toMatch(/\n18\. co-scheduling\n[\s\S]*: DOES NOT HOLD\n/);
+    expect(out).toMatch(/\n1 of 2 hold with skylake-kvm, 1 also with .* halved and doubled\n$/);
+    const rows = JSON.parse(readFileSync(json, "utf8"));
+    expect(
+      rows.map(({ row, trials }: { row: number; trials: unknown[] }) => [row, trials.length]),
+    ).toEqual([
+      ...[
+        [7, 3],
+        [18, 3],
+      ],
+    ]);
+  });
+
+  it("says when an experiment could not be judged", async () => {
+    const { status, out } = await sched([
+      ...[
+        "shapes",
+        "--row",
+        "7",
+        "--seeds",
+        "1",
+        "--seed",
+        String(failingSeed),
+        "--no-sensitivity",
+      ],
+    ]);
+    expect(status).toBe(1);
+    expect(out).toContain("not judged: 0: mine.ts: exports no policy: DOES NOT HOLD");
+    expect(out).toMatch(/\n0 of 1 hold with skylake-kvm\n$/);
+  });
+
+  it("an unknown row is one line", async () => {
+    await expect(sched(["shapes", "--row", "2"])).rejects.toThrow(
+      /--row: there is no row 2; there are 1, 3/,
+    );
+  });
+});
+
 describe("the progress bar", () => {
   it("counts runs and failures, guesses what is left, and goes away", () => {
     let text = "";

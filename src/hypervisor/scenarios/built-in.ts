@@ -118,6 +118,41 @@ export const builtInScenarios: readonly Scenario[] = [
     vm("io", [io("posted")], { copies: 1 }),
     vm("hog", [hog]),
   ]),
+  scenario("io-alone", "one vCPU that answers requests, with LPs to spare", [
+    vm("io", [io("posted")], { copies: 1, vcpus: 1 }),
+  ]),
+  scenario("io-beside-hogs", "one vCPU that answers requests, and three hogs", [
+    vm("io", [io("posted")], { copies: 1, vcpus: 1 }),
+    vm("hog", [hog], { vcpus: 3 }),
+  ]),
+  scenario(
+    "locks-and-shootdowns",
+    "VMs of which half contends for a lock and half shoots TLBs down",
+    [vm("file-server", [spinlock("ticket"), shootdown("ipi-wait")])],
+  ),
+  scenario("compile", "parallel work that seldom meets at a lock", [
+    vm("compile", [
+      {
+        type: "spinlock",
+        lock: "ticket",
+        locks: 8,
+        hold: 2 * microsecond,
+        think: millisecond,
+        spins: 2048,
+      },
+    ]),
+  ]),
+  scenario("thief", "a vCPU that sleeps just when a tick would charge it, beside a hog", [
+    vm("thief", [{ type: "bursts", run: 9500 * microsecond, sleep: 500 * microsecond }], {
+      copies: 1,
+      vcpus: 1,
+    }),
+    vm("hog", [hog], { vcpus: 1 }),
+  ]),
+  scenario("load-and-noise", "hogs, and VMs that wake for short bursts", [
+    vm("load", [hog]),
+    vm("noise", [{ type: "bursts", run: millisecond, sleep: 9 * millisecond }]),
+  ]),
   scenario("ticks", "vCPUs that only handle a periodic timer", [vm("ticks", [ticks])]),
   scenario("latency-probe", "one VM that sleeps and measures how late it wakes, beside hogs", [
     vm("probe", [probe], { copies: 1 }),

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { availableParallelism } from "node:os";
 import { Piscina } from "piscina";
 import { workerFile } from "../project-files.ts";
@@ -24,6 +25,8 @@ export async function sweepJobs(
 ): Promise<readonly JobOutcome[]> {
   const { onOutcome, signal, threads = availableParallelism(), worker } = options;
   if (jobs.length === 0) return [];
+  // Every job that waits or runs listens to the signal.
+  if (signal !== undefined) setMaxListeners(jobs.length + 1, signal);
   const pool = new Piscina<SchedulingJob, JobOutcome>({
     filename: worker ?? workerFile("scheduling-job"),
     maxThreads: Math.max(1, Math.min(threads, jobs.length)),

@@ -1,0 +1,108 @@
+import { type Experiment, gain, times } from "./experiment.ts";
+import { builtIn, each } from "./scenarios.ts";
+
+const percent = (value: number): string => `${(value * 100).toFixed(0)} %`;
+
+/** Who gets how much, how often it changes, and how long one waits. */
+export const shareExperiments: readonly Experiment[] = [
+  {
+    row: 10,
+    phenomenon: "rate limit of preemptions",
+    published: "SPECvirt with 1 ms: +11 %, 30 % fewer context switches; 10 ms does no better",
+    criterion:
+      "1 ms has at least 15 % fewer switches without losing work; 10 ms does at most 5 % more work than 1 ms",
+    variants: each([0, 1, 10], String, (milliseconds) => ({
+      policy: "credit",
+      parameters: { ratelimit: milliseconds * 1_000_000 },
+      scenario: builtIn("io-posted"),
+      overcommit: 2,
+      lps: 4,
+    })),
+    judge(results) {
+      // Work of unlike VMs is compared VM by VM.
+      const work = (variant: string): number =>
+        (results.throughput(variant, "io") / results.throughput("0", "io") +
+          results.throughput(variant, "hog") / results.throughput("0", "hog")) /
+        2;
+      const switches =
+        results.mean("1", (run) => run.switchesPerSecond) /
+        results.mean("0", (run) => run.switchesPerSecond);
+      const [short, long] = [work("1"), work("10")];
+      return {
+        simulated: `1 ms: work ${gain(short)}, switches ${gain(switches)}; 10 ms: work ${gain(long)}`,
+        holds: switches <= 0.85 && short >= 0.98 && long <= short * 1.05,
+      };
+    },
+  },
+  {
+    row: 13,
+    phenomenon: "theft of processor time from sampled accounting",
+    published: "a vCPU that yields just before the tick takes 95 %",
+    criterion: "the thief has 85 % or more under sampled, and 60 % or less under exact accounting",
+    variants: each(["sampled", "exact"], String, (accounting) => ({
+      policy: "credit",
+      parameters: { accounting },
+      scenario: builtIn("thief"),
+      overcommit: 1,
+      lps: 1,
+    })),
+    judge(results) {
+      const [sampled, exact] = [results.share("sampled", "thief"), results.share("exact", "thief")];
+      return {
+        simulated: `sampled ${percent(sampled)}, exact ${percent(exact)}`,
+        holds: sampled >= 0.85 && exact <= 0.6,
+      };
+    },
+  },
+  {
+    row: 14,
+    phenomenon: "how many LPs share a run queue",
+    published: "credit2 by core, by socket: with noise 36.8 s, 29.1 s; without 18.0 s, 18.5 s",
+    criterion:
+      "with noise a queue per socket does more work; without it the difference is below 10 %",
+    variants: each(
+      ["noise core", "noise socket", "hogs core", "hogs socket"],
+      (name) => name,
+      (name) => {
+        const [scenario = "", scope = ""] = name.split(" ");
+        return {
+          policy: "credit2",
+          parameters: { scope },
+          scenario: builtIn(scenario === "noise" ? "load-and-noise" : "hogs"),
+          overcommit: 1,
+          lps: 8,
+        };
+      },
+    ),
+    judge(results) {
+      const noisy =
+        results.throughput("noise socket", "load") / results.throughput("noise core", "load");
+      const quiet = results.throughput("hogs socket") / results.throughput("hogs core");
+      return {
+        simulated: `by socket against by core: with noise ${gain(noisy)}, without ${gain(quiet)}`,
+        holds: noisy > 1.02 && Math.abs(quiet - 1) < 0.1,
+      };
+    },
+  },
+  {
+    row: 21,
+    phenomenon: "tail of the wake-up latency",
+    published: "on 16 cores, a table-driven scheduler has a greatest ping 17x below credit's",
+    criterion: "reserved time (rtds) has a p99.9 of at most a third of credit's",
+    variants: each(["credit", "rtds"], String, (policy) => ({
+      policy,
+      scenario: builtIn("latency-probe"),
+      overcommit: 2,
+      lps: 8,
+    })),
+    judge(results) {
+      const tail = (policy: string): number =>
+        results.mean(policy, ({ latencies }) => latencies.tick.p999 / 1000);
+      const [credit, rtds] = [tail("credit"), tail("rtds")];
+      return {
+        simulated: `p99.9 credit ${credit.toFixed(0)} us, rtds ${rtds.toFixed(0)} us: ${times(credit / rtds)}`,
+        holds: rtds * 3 <= credit,
+      };
+    },
+  },
+];
