@@ -1,12 +1,17 @@
 import type { Clock, TraceSink } from "../cpu/ports.ts";
 import { windowBase } from "../memory/physical-memory.ts";
+import type { DeviceConfiguration } from "../platform/devices/device-kinds.ts";
 import type { ExitRequest } from "../platform/exit-request.ts";
 import { MailboxFabric } from "../platform/interrupt-fabric.ts";
+import type { PciSlot } from "../platform/pci-slot.ts";
 import { Platform } from "../platform/platform.ts";
+import type { DeviceChannel } from "../protocol/device-channel.ts";
 import { DeviceOperation, type DeviceServer } from "../protocol/device-request.ts";
 import type { ControlRegion } from "./control-region.ts";
-import { FileStore } from "./device-actors/file-store.ts";
-import type { PlatformActor } from "./drivers/actors.ts";
+import { AccessUnderWay } from "./device-actors/access-under-way.ts";
+import { OpenFiles } from "./device-actors/file-store.ts";
+import { RemoteDevice } from "./device-actors/remote-device.ts";
+import type { ServedDevices } from "./drivers/platform-runner.ts";
 import type { MachineBlueprint } from "./machine.ts";
 import { firmwareArea, memoryMap } from "./memory-map.ts";
 import { RamDma } from "./ram-dma.ts";
@@ -25,15 +30,20 @@ export interface PlatformHostOptions {
   readonly whenFull: (lp: number) => void;
   /** An LP has been sent a message. */
   readonly posted?: (lp: number) => void;
+  /** The channels of devices that have threads of their own, by their number; the others live here. */
+  readonly channels?: readonly (DeviceChannel | undefined)[];
   /** Hears what devices do. */
   readonly trace?: TraceSink | undefined;
 }
 
 /** The devices of a machine as its drivers use them. */
-export class PlatformHost implements PlatformActor, DeviceServer {
+export class PlatformHost implements ServedDevices {
   readonly platform: Platform;
   readonly #clock: Clock;
-  readonly #files: FileStore[] = [];
+  readonly #files = new OpenFiles();
+  readonly #access = new AccessUnderWay();
+  readonly #remote: RemoteDevice[] = [];
+  #answer: (lp: number, value: number) => void = () => undefined;
 
   /** @throws {UserError} a device's file cannot be opened */
   constructor(options: PlatformHostOptions) {
@@ -58,10 +68,10 @@ export class PlatformHost implements PlatformActor, DeviceServer {
       exit: (request) => options.end(endingOf(request)),
       testDevice: true,
       devices: blueprint.devices,
-      openStore: (name, isReadOnly) => {
-        const file = new FileStore(name, isReadOnly);
-        this.#files.push(file);
-        return file;
+      openStore: this.#files.open,
+      createElsewhere: (slot, configuration, index) => {
+        const channel = options.channels?.[index];
+        return channel && this.#createRemote(slot, configuration, channel, options.serial);
       },
       ...(blueprint.iommu === undefined
         ? {}
@@ -77,7 +87,37 @@ export class PlatformHost implements PlatformActor, DeviceServer {
     this.platform.initializeAsFirmware();
   }
 
-  access(operation: DeviceOperation, address: number, size: number, value: number): number {
+  serverFor(lp: number): DeviceServer {
+    return {
+      access: (...request) => this.#access.serve(lp, () => this.#perform(...request)),
+    };
+  }
+
+  serveDevices(answer: (lp: number, value: number) => void): boolean {
+    this.#answer = answer;
+    let heard = false;
+    for (const device of this.#remote) {
+      heard = device.serve() || heard;
+    }
+    return heard;
+  }
+
+  #createRemote(
+    slot: PciSlot,
+    configuration: DeviceConfiguration,
+    channel: DeviceChannel,
+    output: (byte: number) => void,
+  ): RemoteDevice {
+    const device = new RemoteDevice({
+      ...{ slot, configuration, channel, output },
+      access: this.#access,
+      answer: (lp, value) => this.#answer(lp, value),
+    });
+    this.#remote.push(device);
+    return device;
+  }
+
+  #perform(operation: DeviceOperation, address: number, size: number, value: number): number {
     const { platform } = this;
     switch (operation) {
       case DeviceOperation.ReadPort:
@@ -100,9 +140,7 @@ export class PlatformHost implements PlatformActor, DeviceServer {
 
   /** The machine is not used any more. */
   close(): void {
-    for (const file of this.#files) {
-      file.close();
-    }
+    this.#files.close();
   }
 
   nextDeadline(): number | undefined {

@@ -1,4 +1,5 @@
-import type { PciFunction, PciSpace } from "./pci-function.ts";
+import type { PciEndpoint } from "./pci-device.ts";
+import type { PciSpace } from "./pci-function.ts";
 
 /** Where windows are put: memory below the chipset's devices and above all RAM, ports above those of the board. */
 const space = {
@@ -14,8 +15,8 @@ const decodeEnable = { io: 1, memory: 2 } as const;
  * @param lineOf the line of a function that has an INTx pin
  */
 export function placePciFunctions(
-  functions: readonly PciFunction[],
-  lineOf: (fn: PciFunction) => number,
+  functions: readonly PciEndpoint[],
+  lineOf: (fn: PciEndpoint) => number,
 ): void {
   const next: Record<PciSpace, number> = { memory: space.memory.start, io: space.io.start };
   for (const each of functions) {

@@ -1,5 +1,6 @@
 import { allOnes, type PortDevice } from "./device.ts";
-import type { DecodedAddress, PciFunction, PciSpace } from "./pci-function.ts";
+import type { PciEndpoint } from "./pci-device.ts";
+import type { DecodedAddress, PciSpace } from "./pci-function.ts";
 
 const pciPort = { address: 0xcf8, data: 0xcfc } as const;
 
@@ -16,10 +17,10 @@ export class PciBus implements PortDevice {
     { first: pciPort.address, count: 1, widest: 4 },
     { first: pciPort.data, count: 4, widest: 4 },
   ] as const;
-  readonly #functions: readonly PciFunction[];
+  readonly #functions: readonly PciEndpoint[];
   #address = 0;
 
-  constructor(functions: readonly PciFunction[]) {
+  constructor(functions: readonly PciEndpoint[]) {
     this.#functions = functions;
   }
 
@@ -57,7 +58,7 @@ export class PciBus implements PortDevice {
     return undefined;
   }
 
-  #selected(): PciFunction | undefined {
+  #selected(): PciEndpoint | undefined {
     const address = this.#address;
     if ((address & enable) === 0) {
       return undefined;

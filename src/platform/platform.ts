@@ -69,6 +69,12 @@ export interface PlatformOptions {
   readonly iommu?: IommuOptions;
   /** Opens files for devices. */
   readonly openStore?: DeviceServices["openStore"];
+  /** Makes a device that lives elsewhere; undefined for one that is to live here. */
+  readonly createElsewhere?: (
+    slot: PciSlot,
+    configuration: DeviceConfiguration,
+    index: number,
+  ) => PciDevice | undefined;
   /** Devices for the PCI bus, from slot 4 on in this order. */
   readonly devices?: readonly DeviceConfiguration[];
 }
@@ -282,7 +288,11 @@ export class Platform implements Bus {
       port: this.#port(requesterId(0, device, 0)),
       interrupt: (high) => this.#drivePciPin(device, high),
     };
-    const { clock, openStore, serialOutput } = this.#options;
+    const { clock, openStore, serialOutput, createElsewhere } = this.#options;
+    const elsewhere = createElsewhere?.(slot, configuration, n);
+    if (elsewhere !== undefined) {
+      return elsewhere;
+    }
     return kind.create(slot, configuration, {
       clock,
       openStore: (name, isReadOnly) => {

@@ -40,9 +40,17 @@ export const DeviceOperation = {
 } as const;
 export type DeviceOperation = (typeof DeviceOperation)[keyof typeof DeviceOperation];
 
-/** Does the access; the result of an operation that reads, 0 for one that does not. Values are at most 32 bits. */
+/**
+ * Does the access; the result of an operation that reads, 0 for one that does not. Values are at most 32 bits. Undefined when
+ * the answer will come later: the slot is then answered by `answer`.
+ */
 export interface DeviceServer {
-  access(operation: DeviceOperation, address: number, size: number, value: number): number;
+  access(
+    operation: DeviceOperation,
+    address: number,
+    size: number,
+    value: number,
+  ): number | undefined;
 }
 
 /** A slot is one cache line. */
@@ -103,8 +111,8 @@ export class RequestSlot {
     return result >>> 0;
   }
 
-  /** The platform: does what is requested and wakes the LP. */
-  serve(server: DeviceServer): void {
+  /** The platform: does what is requested and wakes the LP. @returns false: the answer will come later */
+  serve(server: DeviceServer): boolean {
     const words = this.#words;
     const low = (words[this.#base + word.addressLow] ?? 0) >>> 0;
     const result = server.access(
@@ -113,9 +121,16 @@ export class RequestSlot {
       words[this.#base + word.size] ?? 0,
       (words[this.#base + word.value] ?? 0) >>> 0,
     );
-    words[this.#base + word.result] = result | 0;
+    if (result === undefined) return false;
+    this.answer(result);
+    return true;
+  }
+
+  /** The platform: the result of what was requested, for the LP that waits. */
+  answer(result: number): void {
+    this.#words[this.#base + word.result] = result | 0;
     this.#advance(RequestState.Requested);
-    Atomics.notify(words, this.#base);
+    Atomics.notify(this.#words, this.#base);
   }
 
   #advance(from: RequestState): void {

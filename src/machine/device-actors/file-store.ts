@@ -58,3 +58,21 @@ export class FileStore implements ByteStore {
     }
   }
 }
+
+/** The files of a machine's devices. */
+export class OpenFiles {
+  readonly #files: FileStore[] = [];
+
+  /** @throws {UserError} it cannot be opened */
+  readonly open = (name: string, isReadOnly: boolean): FileStore => {
+    const file = new FileStore(name, isReadOnly);
+    this.#files.push(file);
+    return file;
+  };
+
+  close(): void {
+    for (const file of this.#files.splice(0)) {
+      file.close();
+    }
+  }
+}

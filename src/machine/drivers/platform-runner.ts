@@ -13,10 +13,18 @@ const spins = 500;
 /** A sleep is never longer, so that nothing depends on a ring alone. */
 const sleepMsMax = 200;
 
+/** The devices, as the LPs of other threads ask for them. */
+export interface ServedDevices extends PlatformActor {
+  /** Who serves the accesses of an LP. */
+  serverFor(lp: number): DeviceServer;
+  /** Hears devices that live on other threads. @returns whether there was anything */
+  serveDevices(answer: (lp: number, value: number) => void): boolean;
+}
+
 export interface PlatformRunnerOptions {
   readonly control: ControlRegion;
   readonly clock: Clock;
-  readonly platform: PlatformActor & DeviceServer;
+  readonly platform: ServedDevices;
   /** Called before the platform sleeps: output gathered so far is to be handed on. */
   readonly flush: () => void;
 }
@@ -25,7 +33,10 @@ export interface PlatformRunnerOptions {
 export class PlatformRunner {
   readonly #control: ControlRegion;
   readonly #clock: Clock;
-  readonly #platform: PlatformActor & DeviceServer;
+  readonly #platform: ServedDevices;
+  readonly #servers: readonly DeviceServer[];
+  /** LPs whose request a device on another thread has. */
+  readonly #deferred = new Set<number>();
   readonly #flush: () => void;
   readonly #slots: readonly RequestSlot[];
 
@@ -37,6 +48,7 @@ export class PlatformRunner {
     this.#slots = Array.from({ length: control.layout.lpCount }, (_, lp) =>
       control.requestSlot(lp),
     );
+    this.#servers = this.#slots.map((_, lp) => platform.serverFor(lp));
   }
 
   run(): void {
@@ -57,13 +69,18 @@ export class PlatformRunner {
   /** @returns whether there was a request */
   #serveRequests(): boolean {
     let served = false;
-    for (const slot of this.#slots) {
-      if (slot.state === RequestState.Requested) {
-        slot.serve(this.#platform);
-        served = true;
-      }
+    for (const [lp, slot] of this.#slots.entries()) {
+      const server = this.#servers[lp];
+      if (slot.state !== RequestState.Requested || this.#deferred.has(lp)) continue;
+      if (server !== undefined && !slot.serve(server)) this.#deferred.add(lp);
+      served = true;
     }
     return served;
+  }
+
+  #answer(lp: number, value: number): void {
+    this.#deferred.delete(lp);
+    this.#slots[lp]?.answer(value);
   }
 
   #advance(): boolean {
@@ -76,7 +93,10 @@ export class PlatformRunner {
   /** @returns whether there was anything to do */
   #work(): boolean {
     try {
-      return this.#serveRequests() || this.#advance();
+      const served = this.#serveRequests();
+      const heard = this.#platform.serveDevices((lp, value) => this.#answer(lp, value));
+      // LPs that ask without a pause must not keep the timers waiting.
+      return this.#advance() || served || heard;
     } catch (error) {
       // A message could not be delivered because the LP has stopped: nobody waits for the rest of it.
       if (error === machineGone) return false;

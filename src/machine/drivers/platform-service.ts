@@ -1,6 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { expose } from "comlink";
 import { present } from "../../base/assert.ts";
+import { DeviceChannel } from "../../protocol/device-channel.ts";
 import { WallClock } from "../clock.ts";
 import { ControlRegion } from "../control-region.ts";
 import { PlatformHost } from "../platform-host.ts";
@@ -33,7 +34,7 @@ class PlatformService implements PlatformControl {
   readonly #debug: LineBuffer;
   #serial: number[] = [];
 
-  constructor({ blueprint, start, epochSeconds, events }: PlatformWorkerData) {
+  constructor({ blueprint, start, epochSeconds, channels, events }: PlatformWorkerData) {
     this.#events = events;
     this.#control = new ControlRegion(blueprint.memory, blueprint.layout);
     this.#debug = new LineBuffer((line) => this.#post({ type: "debug", line }));
@@ -43,6 +44,7 @@ class PlatformService implements PlatformControl {
       control: this.#control,
       clock,
       epochSeconds,
+      channels: channels.map((memory) => memory && new DeviceChannel(memory)),
       serial: (byte) => this.#addSerial(byte),
       debug: (byte) => this.#debug.add(byte),
       end: (ending) => this.#end(ending),

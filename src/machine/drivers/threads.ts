@@ -1,9 +1,12 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { present } from "../../base/assert.ts";
 import { windowBase } from "../../memory/physical-memory.ts";
+import { findDeviceKind } from "../../platform/devices/device-kinds.ts";
+import { createChannelMemory } from "../../protocol/device-channel.ts";
 import type { StopRequest } from "../callbacks.ts";
 import { clockFrequencyHz, hostNow, WallClock } from "../clock.ts";
 import { ControlRegion } from "../control-region.ts";
+import type { DeviceControl, DeviceWorkerData } from "../device-actors/device-service.ts";
 import { takeSnapshot } from "../lp-snapshot.ts";
 import { type Ending, type LpReport, noStatistics, type RunResult } from "../run-result.ts";
 import { platformSource } from "../trace-target.ts";
@@ -25,7 +28,7 @@ const graceMs = 3000;
 /** How often to look whether the machine is dead; it is when two looks in a row say so. */
 const deadLookMs = 100;
 
-/** Runs a machine with a thread per LP and one for all devices. */
+/** Runs a machine with a thread per LP, one per device that acts by itself, and one for the rest of the platform. */
 export function runThreads(request: RunRequest): Promise<RunResult> {
   return new ThreadedMachine(request).run();
 }
@@ -42,6 +45,8 @@ class ThreadedMachine {
   readonly #clock: WallClock;
   readonly #lps: readonly WorkerThread<LpControl>[];
   readonly #platform: WorkerThread<PlatformControl>;
+  /** Devices that have a thread of their own. */
+  readonly #devices: readonly WorkerThread<DeviceControl>[];
   readonly #events: MessagePort;
   #ending: Ending | undefined;
   #hasEnded: () => void = () => undefined;
@@ -64,8 +69,15 @@ class ThreadedMachine {
     this.#events = port1;
     port1.on("message", (event: PlatformEvent) => this.#hear(event));
     const epochSeconds = Math.floor(Date.now() / 1000);
-    const platformData: PlatformWorkerData = { blueprint, start, epochSeconds, events: port2 };
+    const channels = blueprint.devices.map(({ kind }) => {
+      return findDeviceKind(kind)?.isActor ? createChannelMemory() : undefined;
+    });
+    const machine = { blueprint, start };
+    const platformData: PlatformWorkerData = { ...machine, epochSeconds, channels, events: port2 };
     this.#platform = new WorkerThread<PlatformControl>("platform-worker", platformData, [port2]);
+    this.#devices = channels.flatMap((channel, index) =>
+      channel === undefined ? [] : [startDevice(machine, channel, index)],
+    );
     this.#lps = blueprint.apicIds.map((_, index) => {
       const traceFile = callbacks.trace?.partFile(index);
       const data: LpWorkerData = { blueprint, index, start, traceFile };
@@ -83,7 +95,9 @@ class ThreadedMachine {
       return this.#result(outcomes);
     } finally {
       release();
-      await Promise.all([...this.#lps, this.#platform].map((thread) => thread.terminate()));
+      await Promise.all(
+        [...this.#lps, ...this.#devices, this.#platform].map((thread) => thread.terminate()),
+      );
       this.#events.close();
     }
   }
@@ -112,6 +126,11 @@ class ThreadedMachine {
       this.#platform
         .call((control) => control.ready())
         .catch((error) => this.#fail(error, platformSource)),
+      ...this.#devices.map((thread) =>
+        thread
+          .call((control) => control.ready())
+          .catch((error) => this.#fail(error, platformSource)),
+      ),
       ...this.#lps.map((thread, lp) =>
         thread.call((control) => control.ready()).catch((error) => this.#fail(error, lp)),
       ),
@@ -124,6 +143,9 @@ class ThreadedMachine {
     const platform = this.#platform
       .call((control) => control.run())
       .catch((error) => this.#fail(error, platformSource));
+    const devices = this.#devices.map((thread) =>
+      thread.call((control) => control.run()).catch((error) => this.#fail(error, platformSource)),
+    );
     const lps = this.#lps.map((thread, lp) => this.#runLp(thread, lp));
     const { timeoutSeconds } = this.#request.configuration;
     const timeout =
@@ -132,6 +154,7 @@ class ThreadedMachine {
     clearTimeout(timeout);
     const stopped = await Promise.all(lps.map((outcome) => withGrace(outcome)));
     this.#control.finish();
+    await Promise.all(devices.map((done) => withGrace(done)));
     return { lps: stopped, platform: await withGrace(platform) };
   }
 
@@ -214,6 +237,17 @@ class ThreadedMachine {
     this.#control.stop();
     this.#hasEnded();
   }
+}
+
+function startDevice(
+  { blueprint, start }: Pick<PlatformWorkerData, "blueprint" | "start">,
+  channel: SharedArrayBuffer,
+  index: number,
+): WorkerThread<DeviceControl> {
+  const { memory, layout, devices } = blueprint;
+  const configuration = present(devices[index], "a device has a configuration");
+  const data: DeviceWorkerData = { memory, layout, configuration, index, channel, start };
+  return new WorkerThread<DeviceControl>("device-worker", data);
 }
 
 /** The result, or undefined when it does not come in time. */

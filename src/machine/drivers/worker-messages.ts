@@ -37,6 +37,8 @@ export interface PlatformWorkerData {
   readonly blueprint: MachineBlueprint;
   readonly start: HostMoment;
   readonly epochSeconds: number;
+  /** Channels of the devices that have threads of their own, by their number. */
+  readonly channels: readonly (SharedArrayBuffer | undefined)[];
   /** Takes `PlatformEvent`s: unlike a call, a message leaves a thread that is busy. */
   readonly events: MessagePort;
 }

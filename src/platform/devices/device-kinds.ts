@@ -22,6 +22,8 @@ export const flagSet = "on";
 export interface DeviceKind {
   readonly name: string;
   readonly summary: string;
+  /** It does things by itself: where machines have threads, it has one of its own. */
+  readonly isActor: boolean;
   /** Names of its parameters, with what each means. */
   readonly parameters: Readonly<Record<string, string>>;
   /** What is wrong with the values of parameters that it has, undefined for nothing. */
@@ -33,18 +35,21 @@ export const deviceKinds: readonly DeviceKind[] = [
   {
     name: "edu",
     summary: "QEMU's teaching device: DMA, INTx and MSI",
+    isActor: false,
     parameters: {},
     create: (slot) => new Edu(slot),
   },
   {
     name: "dma",
     summary: "scatter-gather DMA engine with a ring of descriptors",
+    isActor: true,
     parameters: {},
     create: (slot, _configuration, { clock }) => new DmaEngine(slot, clock),
   },
   {
     name: "storm",
     summary: "interrupts and nothing else: queues that send MSI-X messages at their rates",
+    isActor: true,
     parameters: {
       queues: `queues, 1 to ${stormQueuesMax}; 1 if not given`,
       entries: `MSI-X entries, 1 to ${stormEntriesMax}; as many as queues if not given`,
@@ -61,6 +66,7 @@ export const deviceKinds: readonly DeviceKind[] = [
   {
     name: "virtio-blk",
     summary: "virtio disk whose sectors are a file",
+    isActor: true,
     parameters: { file: "the file, a whole number of sectors", readonly: "writes are refused" },
     check: ({ file, readonly }) => {
       if (file === undefined || file === "" || file === flagSet) {
@@ -77,6 +83,7 @@ export const deviceKinds: readonly DeviceKind[] = [
   {
     name: "virtio-console",
     summary: "virtio console that speaks to where COM1 does",
+    isActor: true,
     parameters: {},
     create: (slot, _configuration, { clock, output }) => {
       return new VirtioPci(slot, clock, new VirtioConsole(output));
@@ -85,6 +92,7 @@ export const deviceKinds: readonly DeviceKind[] = [
   {
     name: "virtio-net",
     summary: "virtio network card that receives what it sends",
+    isActor: true,
     parameters: {},
     create: (slot, _configuration, { clock }) => new VirtioPci(slot, clock, new VirtioNet()),
   },
