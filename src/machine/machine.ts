@@ -5,7 +5,8 @@ import { lpWindowBytes } from "../execution/lp-window.ts";
 import { createMemory, layOutMemory, type MemoryLayout } from "../memory/physical-memory.ts";
 import { buildAcpiTables } from "../platform/acpi.ts";
 import type { DeviceConfiguration } from "../platform/devices/device-kinds.ts";
-import { serverCapabilities, type VtdCapabilities } from "../platform/vtd/capabilities.ts";
+import type { VtdCapabilities } from "../platform/vtd/capabilities.ts";
+import { vtdCapabilitiesFor } from "../platform/vtd/model-capabilities.ts";
 import type { BootState } from "./boot-state.ts";
 import type { CheckMode, MachineConfiguration } from "./configuration.ts";
 import { loadImage } from "./loaders/load-image.ts";
@@ -49,7 +50,7 @@ function interpreterModule(): WebAssembly.Module {
  * @throws {UserError} the image or the configuration cannot be used
  */
 export function buildMachine(configuration: MachineConfiguration): MachineBlueprint {
-  findCpuModel(configuration.cpuModel);
+  const model = findCpuModel(configuration.cpuModel);
   const { ramBytes, lpCount, seed } = configuration;
   const layout = layOutMemory(ramBytes, lpCount, lpWindowBytes);
   const memory = createSharedMemory(layout);
@@ -58,7 +59,7 @@ export function buildMachine(configuration: MachineConfiguration): MachineBluepr
   const boot = image && loadImage({ ...configuration, image }, ram);
   if (boot === undefined) writeScriptArea(ram);
   const apicIds = Array.from({ length: lpCount }, (_, lp) => lp);
-  const iommu = configuration.iommu ? vtdCapabilitiesOf(configuration.cpuModel) : undefined;
+  const iommu = configuration.iommu ? vtdCapabilitiesFor(model) : undefined;
   const acpi = buildAcpiTables({
     ...{ base: firmwareArea.start, apicIds, ramBytes },
     ...(iommu === undefined ? {} : { iommu }),
@@ -78,11 +79,6 @@ export function buildMachine(configuration: MachineConfiguration): MachineBluepr
     boot,
     softwareSource: configuration.software,
   };
-}
-
-/** A unit of the kind that comes with servers, for as wide addresses as the processors have. */
-function vtdCapabilitiesOf(model: string): VtdCapabilities {
-  return { ...serverCapabilities, hostAddressBits: findCpuModel(model).physicalAddressBits };
 }
 
 /** @throws {UserError} no model has that name */

@@ -100,7 +100,7 @@ export const slotCount = 32;
 /** The first PCI slot that the chipset leaves free. */
 export const firstFreeSlot = 4;
 /** Lines that the INTx pins share. */
-const pciLines = [10, 11] as const;
+const pciLines: readonly number[] = [10, 11];
 /** Lines of no device on the board: 5, and those of PCI. */
 const freeLines = (1 << 5) | (1 << 10) | (1 << 11);
 
@@ -320,7 +320,7 @@ export class Platform implements Bus {
 
   /** An interrupt of the I/O APIC may use the entries of the function whose INTx pin raised the line. */
   #remap(pin: number, low: number, high: number): boolean {
-    const alias = this.#raisers[pciLines.findIndex((each) => each === pin)] ?? noRequester;
+    const alias = this.#raisers[pciLines.indexOf(pin)] ?? noRequester;
     return this.#vtd?.ioapicMessage(ioapicRequester, low, high, alias) ?? false;
   }
 
