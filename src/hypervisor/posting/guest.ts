@@ -16,6 +16,7 @@ import { msr } from "../vmx/architecture.ts";
 import { guestCall } from "./exits.ts";
 import type { PostingObserver } from "./observer.ts";
 import { guestPlace } from "./posting-memory.ts";
+import { isActive } from "./spells.ts";
 
 /** How a scripted guest behaves: chances per round of its loop, 0 to 1. */
 export interface GuestHabits {
@@ -33,6 +34,7 @@ export interface GuestHabits {
   readonly lateEnds: number;
   readonly ipis: number;
   readonly ipiVirtualization: boolean;
+  readonly seed: number;
   readonly observer: PostingObserver;
 }
 
@@ -44,6 +46,8 @@ interface GuestState {
   isFinishing: boolean;
 }
 
+/** Guests' numbers among posters begin behind those of LPs. */
+const firstGuestPoster = 64;
 const longStretch = 60_000;
 const settlings = 3;
 
@@ -53,11 +57,12 @@ export function stressGuest(habits: GuestHabits) {
   const stateOf = (vcpu: number): GuestState =>
     present(states[vcpu], `the guest has no vCPU ${vcpu}`);
   return {
-    *guest({ random }: ScriptEnvironment, vcpu: number): Script {
+    *guest({ random, now }: ScriptEnvironment, vcpu: number): Script {
       const state = stateOf(vcpu);
+      const posts = (): boolean => isActive(firstGuestPoster + vcpu, now(), habits.seed);
       yield sti();
       while ((yield load(BigInt(guestPlace.stop))) === 0n) {
-        yield* round(habits, state, random);
+        yield* round(habits, state, random, posts);
       }
       yield* finish(habits, state, vcpu);
     },
@@ -80,9 +85,14 @@ export function stressGuest(habits: GuestHabits) {
 
 const chance = (random: Prng, part: number): boolean => random.next() < part * 2 ** 32;
 
-function* round(habits: GuestHabits, state: GuestState, random: Prng): Steps<void> {
+function* round(
+  habits: GuestHabits,
+  state: GuestState,
+  random: Prng,
+  posts: () => boolean,
+): Steps<void> {
   yield compute(1 + random.below(2 * habits.work));
-  if (chance(random, habits.ipis)) yield* sendIpi(habits, random);
+  if (chance(random, habits.ipis) && posts()) yield* sendIpi(habits, random);
   if (chance(random, habits.masks)) {
     yield cli();
     yield compute(1 + random.below(2 * habits.work));

@@ -29,6 +29,7 @@ import {
   vcpuBlock,
   vcpuField,
 } from "./posting-memory.ts";
+import { isActive } from "./spells.ts";
 
 /** What the management processor does: mean cycles between two of each, `Infinity` for never. */
 export interface ManagerHabits {
@@ -41,6 +42,7 @@ export interface ManagerHabits {
   readonly reroute: number;
   readonly devices: DeviceHabits;
   readonly vector: (random: Prng) => number;
+  readonly seed: number;
   /** The run has had what it was to have. */
   readonly enough: () => boolean;
   /** Nothing moves any more. */
@@ -107,6 +109,7 @@ function* next(events: Recurring[], random: Prng): Steps<void> {
 }
 
 function* postOne(context: LpContext, habits: ManagerHabits, random: Prng): Steps<void> {
+  if (!isActive(context.lp, context.environment.now(), habits.seed)) return;
   const vcpu = random.below(context.vcpus);
   const vector = habits.vector(random);
   if (random.next() < habits.byRequest * 2 ** 32) yield* postByRequest(context, vcpu, vector);

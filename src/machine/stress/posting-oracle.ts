@@ -276,13 +276,13 @@ export class PostingOracle implements PostingObserver {
       const [control] = this.#control(vcpu);
       if ((control & suppressed) !== 0) this.#violated(16, vcpu, "asleep with SN set");
       this.#checkList(vcpu);
-      this.#checkWakeUp(vcpu);
     }
     at.since = this.now();
     at.told = false;
     // A waker may have been faster than the rest of going to sleep.
     const state = this.#words[Number(vcpuBlock(vcpu) + vcpuField.state) >>> 2];
     at.asleep = asleep && state === 0;
+    if (at.asleep) this.#checkWakeUp(vcpu);
   }
   /** Falling asleep with ON set: somebody must have used the wake-up vector since it is the one. */
   #checkWakeUp(vcpu: number): void {

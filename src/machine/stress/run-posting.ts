@@ -74,6 +74,7 @@ export async function runPosting(
       ...habits,
       ipis: perRound(options.rate),
       ipiVirtualization,
+      seed,
       observer: oracle,
     },
     manager: {
@@ -89,6 +90,7 @@ export async function runPosting(
         vector,
       },
       vector,
+      seed,
       enough: () =>
         signal?.aborted === true ||
         oracle.posts >= options.posts ||
