@@ -168,8 +168,7 @@ class CoreGranularity implements Scheduler {
     }
     const vcpu = core.seats[lp];
     if (core.gathering || vcpu === undefined || !this.#awake.has(vcpu)) {
-      const wait = core.gathering ? Number.POSITIVE_INFINITY : core.sliceEnd - this.#host.now();
-      return { vcpu: undefined, slice: wait };
+      return { vcpu: undefined, slice: Number.POSITIVE_INFINITY };
     }
     this.#board.decide(lp, vcpu);
     return { ...core.decision, vcpu, slice: core.sliceEnd - this.#host.now() };

@@ -1,4 +1,5 @@
 import { balance } from "./balance.ts";
+import { withCoreGranularity } from "./core-granularity.ts";
 import { credit } from "./credit.ts";
 import { credit2 } from "./credit2.ts";
 import { eevdf } from "./eevdf.ts";
@@ -23,7 +24,14 @@ export const policies: readonly Policy[] = [
   balance,
 ];
 
+const byWholeCores = "+core";
+
+/** By name; with `+core` behind it, by whole cores. */
 export function findPolicy(name: string): Policy | undefined {
+  if (name.endsWith(byWholeCores)) {
+    const policy = findPolicy(name.slice(0, -byWholeCores.length));
+    return policy === undefined ? undefined : withCoreGranularity(policy);
+  }
   return policies.find((policy) => policy.name === name);
 }
 

@@ -75,8 +75,8 @@ export interface Decision {
   /** A ready vCPU that may use the LP, or the LP's `current` one; undefined: the LP is idle. Never one that runs elsewhere. */
   readonly vcpu: VcpuHandle | undefined;
   /**
-   * After so long `pick` is called again, an idle LP's too; Infinity: not before something happens. A whole number of
-   * nanoseconds, more than 0.
+   * After so long `pick` is called again; Infinity: not before something happens. A whole number of nanoseconds, more than 0.
+   * An idle LP is left alone until it is kicked.
    */
   readonly slice: number;
   /** PLE_Gap and PLE_Window for this vCPU, in cycles, if the policy tunes them. */

@@ -320,7 +320,8 @@ export class Bench implements SchedulerHost {
     lp.version++;
     if (next !== undefined) this.#enter(next, n, current);
     const { version } = lp;
-    const end = this.#time + Math.min(slice, next?.left ?? Number.POSITIVE_INFINITY);
+    const end =
+      next === undefined ? Number.POSITIVE_INFINITY : this.#time + Math.min(slice, next.left);
     if (Number.isFinite(end))
       this.#schedule(end, () => {
         if (lp.version === version) this.#leave(n);
