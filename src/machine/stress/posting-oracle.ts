@@ -43,7 +43,7 @@ interface Whereabouts {
   /** Posts whose posters have not finished. */
   posting: number;
   told: boolean;
-  /** When its control word was last exchanged. */
+  /** Place of the last exchange of its control word in the order of things. */
   changedAt: number;
 }
 
@@ -68,7 +68,9 @@ export class PostingOracle implements PostingObserver {
   readonly #handledSince: Float64Array;
   readonly #whereabouts: Whereabouts[];
   readonly #running: number[];
-  /** When an interrupt of the wake-up vector was last sent, by APIC id. */
+  /** Counts what follows each other: times of different LPs may differ by an operation. */
+  #order = 0;
+  /** Place of the last interrupt of the wake-up vector in that order, by APIC id. */
   readonly #wakeSentAt: number[] = [];
   /** Where the entry of an index may post: what was written last, and what has not been given up. */
   readonly #routes: { readonly vcpu: number; readonly vector: number }[][] = [];
@@ -149,7 +151,7 @@ export class PostingOracle implements PostingObserver {
     else this.#violated(28, vcpu, `${target}, which nobody has ever written to it`);
   }
   #sent(vector: number, destination: number): void {
-    if (vector === hostVector.wakeUp) this.#wakeSentAt[destination] = this.now();
+    if (vector === hostVector.wakeUp) this.#wakeSentAt[destination] = ++this.#order;
     else if (vector !== hostVector.active) return;
     this.notifications += 1;
   }
@@ -251,7 +253,7 @@ export class PostingOracle implements PostingObserver {
     const [low, high] = this.#control(vcpu);
     const isCurrent = seen === (BigInt(high) << 32n) + BigInt(low);
     if (!isCurrent) return;
-    this.#of(vcpu).changedAt = this.now();
+    this.#of(vcpu).changedAt = ++this.#order;
     this.#step("control", { vcpu, seen, next });
     if ((seen & 1n) !== (next & 1n)) this.#violated(18, vcpu, "an update changes ON");
     const destination = Number(next >> 32n);
