@@ -105,7 +105,8 @@ export class Processor extends LogicalProcessor {
 
   /** Work that touches nothing is under way; an event interrupts it. */
   #goesOnWorking(): boolean {
-    const isCalled = (this.state.i32[this.#pending] ?? 0) !== 0;
+    // That the driver wants the LP back does not interrupt it: it gets it.
+    const isCalled = ((this.state.i32[this.#pending] ?? 0) & ~Pending.Stop) !== 0;
     if (isCalled) {
       this.core.putDownWork?.();
     }
