@@ -1,3 +1,4 @@
+import { directedYieldParameters, HelpingScheduler } from "./directed-yield.ts";
 import { fairParameters, linuxScale } from "./eevdf.ts";
 import { FairScheduler } from "./fair-scheduler.ts";
 import { definePolicy } from "./scheduler.ts";
@@ -13,8 +14,8 @@ export const balance = definePolicy({
   name: "balance",
   title: "Balance scheduling on EEVDF",
   source: "Sukwong and Kim, Is co-scheduling too expensive for SMP VMs?, EuroSys 2011",
-  parameters: fairParameters,
-  create: (host, { slice, runToParity, balanceInterval }) => {
+  parameters: { ...fairParameters, ...directedYieldParameters },
+  create: (host, { slice, runToParity, balanceInterval, ...help }) => {
     const fair: FairScheduler = new FairScheduler(host, {
       slice: slice * linuxScale(host),
       runToParity,
@@ -28,6 +29,6 @@ export const balance = definePolicy({
         return false;
       },
     });
-    return fair;
+    return new HelpingScheduler(fair, help);
   },
 });

@@ -1,4 +1,4 @@
-import type { VcpuHandle, VmHandle } from "./scheduler.ts";
+import type { Decision, Scheduler, VcpuHandle, VmHandle, WakeReason } from "./scheduler.ts";
 import { VcpuStates } from "./vcpu-states.ts";
 
 /**
@@ -122,5 +122,104 @@ export class PauseWindows {
 
   reset(vcpu: VcpuHandle): void {
     this.#windows.delete(vcpu.id);
+  }
+}
+
+/** What a policy with directed yield is told to do. */
+export interface DirectedYieldParameters {
+  readonly directedYield: DirectedYieldRule;
+  readonly pleGap: number;
+  readonly pleWindow: number;
+  readonly pleWindowGrow: number;
+  readonly pleWindowMax: number;
+}
+
+/** With the defaults of Linux's kvm-intel module. */
+export const directedYieldParameters = {
+  directedYield: {
+    default: "preempted-or-ipi-receiver",
+    choices: directedYieldRules,
+    about: "whom a PAUSE loop helps",
+  },
+  pleGap: { default: 128, unit: "cycles", about: "ple_gap" },
+  pleWindow: { default: 4096, unit: "cycles", about: "ple_window; 0: no PAUSE-loop exits" },
+  pleWindowGrow: { default: 2, about: "ple_window_grow: factor at each exit; 0: none" },
+  pleWindowMax: {
+    default: 2 ** 32 - 1,
+    unit: "cycles",
+    maximum: 2 ** 32 - 1,
+    about: "ple_window_max",
+  },
+} as const;
+
+/** A scheduler that can run one vCPU for another. */
+export interface YieldingScheduler extends Scheduler {
+  /**
+   * A running vCPU gives way and one that waits comes next.
+   * @returns false if that one does not wait for an LP; then nothing has changed
+   */
+  yieldTo(vcpu: VcpuHandle, to: VcpuHandle): boolean;
+}
+
+/** KVM around a scheduler: its answer to PAUSE loops, and the window of PAUSE-loop exiting as a hint of each decision. */
+export class HelpingScheduler implements Scheduler {
+  readonly #inner: YieldingScheduler;
+  readonly #scan: CandidateScan;
+  readonly #windows: PauseWindows;
+
+  constructor(inner: YieldingScheduler, parameters: DirectedYieldParameters) {
+    this.#inner = inner;
+    this.#scan = new CandidateScan(parameters.directedYield);
+    const { pleGap, pleWindow, pleWindowGrow, pleWindowMax } = parameters;
+    this.#windows = new PauseWindows(pleGap, pleWindow, pleWindowGrow, pleWindowMax);
+  }
+
+  add(vcpu: VcpuHandle): void {
+    this.#inner.add(vcpu);
+    this.#scan.add(vcpu);
+  }
+
+  wake(vcpu: VcpuHandle, reason: WakeReason): void {
+    this.#scan.woken(vcpu);
+    this.#inner.wake(vcpu, reason);
+  }
+
+  block(vcpu: VcpuHandle): void {
+    this.#inner.block(vcpu);
+  }
+
+  yielded(vcpu: VcpuHandle, to?: VcpuHandle): void {
+    if (to === undefined || !this.#inner.yieldTo(vcpu, to)) {
+      this.#inner.yielded(vcpu);
+    }
+  }
+
+  pauseLoop(vcpu: VcpuHandle): VcpuHandle | undefined {
+    this.#windows.grow(vcpu);
+    return this.#scan.help(vcpu, (to) => this.#inner.yieldTo(vcpu, to));
+  }
+
+  ran(vcpu: VcpuHandle, lp: number, ns: number): void {
+    this.#inner.ran(vcpu, lp, ns);
+  }
+
+  pick(lp: number, current: VcpuHandle | undefined): Decision {
+    const decision = this.#inner.pick(lp, current);
+    const { vcpu } = decision;
+    if (current !== undefined && vcpu !== current) {
+      this.#scan.preempted(current);
+    }
+    if (vcpu === undefined) {
+      return decision;
+    }
+    this.#scan.scheduled(vcpu);
+    if (vcpu !== current) {
+      this.#windows.reset(vcpu);
+    }
+    return { ...decision, pauseLoopExiting: this.#windows.of(vcpu) };
+  }
+
+  gauges(vcpu: VcpuHandle): Readonly<Record<string, number>> {
+    return this.#inner.gauges?.(vcpu) ?? {};
   }
 }

@@ -1,7 +1,8 @@
 import { present } from "../../base/assert.ts";
+import type { YieldingScheduler } from "./directed-yield.ts";
 import { EevdfQueue, FairVcpu } from "./eevdf-queue.ts";
 import { LpBoard, leastLp } from "./lp-board.ts";
-import type { Decision, Scheduler, SchedulerHost, VcpuHandle } from "./scheduler.ts";
+import type { Decision, SchedulerHost, VcpuHandle } from "./scheduler.ts";
 import { VcpuStates } from "./vcpu-states.ts";
 
 /** More than any real one. */
@@ -27,7 +28,7 @@ export interface FairRules {
  * that wakes goes to an idle LP, an LP that gets idle takes work from the busiest, and busy ones even out their loads now and then.
  * Policies built on it differ in their rules.
  */
-export class FairScheduler implements Scheduler {
+export class FairScheduler implements YieldingScheduler {
   readonly host: SchedulerHost;
   readonly states = new VcpuStates<FairVcpu>();
   readonly #rules: FairRules;
@@ -86,9 +87,7 @@ export class FairScheduler implements Scheduler {
     this.#protected[state.lp] = false;
   }
 
-  pauseLoop(_vcpu: VcpuHandle): VcpuHandle | undefined {
-    return undefined;
-  }
+  pauseLoop(): undefined {}
 
   /**
    * A running vCPU gives way and one that waits, here or on another LP, comes next there, if it is owed the time.

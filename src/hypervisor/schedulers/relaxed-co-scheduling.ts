@@ -1,7 +1,12 @@
+import {
+  directedYieldParameters,
+  HelpingScheduler,
+  type YieldingScheduler,
+} from "./directed-yield.ts";
 import { fairParameters, linuxScale } from "./eevdf.ts";
 import type { FairVcpu } from "./eevdf-queue.ts";
 import { FairScheduler } from "./fair-scheduler.ts";
-import type { Decision, Scheduler, SchedulerHost, VcpuHandle, VmHandle } from "./scheduler.ts";
+import type { Decision, SchedulerHost, VcpuHandle, VmHandle } from "./scheduler.ts";
 import { definePolicy } from "./scheduler.ts";
 import { VcpuStates } from "./vcpu-states.ts";
 
@@ -19,7 +24,7 @@ interface Progress {
  * Relaxed co-scheduling: fair sharing of single vCPUs, except that one which has got too far ahead of a sibling is stopped
  * until that has caught up half of the lead. Siblings need not run at the same time, but never drift apart.
  */
-class RelaxedCoScheduling implements Scheduler {
+class RelaxedCoScheduling implements YieldingScheduler {
   readonly #host: SchedulerHost;
   readonly #threshold: number;
   readonly #fair: FairScheduler;
@@ -66,9 +71,11 @@ class RelaxedCoScheduling implements Scheduler {
     this.#fair.yielded(vcpu);
   }
 
-  pauseLoop(vcpu: VcpuHandle): VcpuHandle | undefined {
-    return this.#fair.pauseLoop(vcpu);
+  yieldTo(vcpu: VcpuHandle, to: VcpuHandle): boolean {
+    return !this.#progress.of(to).stopped && this.#fair.yieldTo(vcpu, to);
   }
+
+  pauseLoop(): undefined {}
 
   ran(vcpu: VcpuHandle, lp: number, ns: number): void {
     this.#progress.of(vcpu).done += ns;
@@ -157,6 +164,7 @@ export const relaxedCoScheduling = definePolicy({
   source: "VMware, The CPU scheduler in VMware vSphere; the threshold is an estimate",
   parameters: {
     ...fairParameters,
+    ...directedYieldParameters,
     threshold: {
       default: 3_000_000,
       unit: "ns",
@@ -164,5 +172,8 @@ export const relaxedCoScheduling = definePolicy({
       about: "lead over the slowest sibling at which a vCPU stops",
     },
   },
-  create: (host, { threshold, ...fair }) => new RelaxedCoScheduling(host, fair, threshold),
+  create: (host, { threshold, slice, runToParity, balanceInterval, ...help }) => {
+    const fair = { slice, runToParity, balanceInterval };
+    return new HelpingScheduler(new RelaxedCoScheduling(host, fair, threshold), help);
+  },
 });

@@ -10,6 +10,7 @@ class RoundRobin implements Scheduler {
   readonly #board: LpBoard;
   readonly #queues: VcpuHandle[][];
   readonly #slice: number;
+  readonly #pauseYields: boolean;
   /** Where each vCPU was last, by id. */
   readonly #last = new Map<number, number>();
   /** End of the current vCPU's slice, by LP. */
@@ -18,7 +19,8 @@ class RoundRobin implements Scheduler {
   readonly #added: number[];
   readonly #host: SchedulerHost;
 
-  constructor(host: SchedulerHost, slice: number) {
+  constructor(host: SchedulerHost, slice: number, pauseYields: boolean) {
+    this.#pauseYields = pauseYields;
     this.#host = host;
     this.#board = new LpBoard(host);
     this.#slice = slice;
@@ -49,7 +51,11 @@ class RoundRobin implements Scheduler {
     this.#sliceEnds[this.#lastLp(vcpu)] = 0;
   }
 
-  pauseLoop(): undefined {}
+  pauseLoop(vcpu: VcpuHandle): undefined {
+    if (this.#pauseYields) {
+      this.yielded(vcpu);
+    }
+  }
 
   ran(): void {}
 
@@ -116,6 +122,7 @@ export const roundRobin = definePolicy({
   source: "textbook; the slice is a usual one",
   parameters: {
     slice: { default: 10_000_000, unit: "ns", minimum: 1000, about: "length of a turn" },
+    pauseYields: { default: true, about: "a PAUSE loop ends the turn" },
   },
-  create: (host, { slice }) => new RoundRobin(host, slice),
+  create: (host, { slice, pauseYields }) => new RoundRobin(host, slice, pauseYields),
 });
