@@ -4,6 +4,8 @@ import {
   deviceKinds,
   findDeviceKind,
   flagSet,
+  parametersOf,
+  parameterTrouble,
 } from "../platform/devices/device-kinds.ts";
 import { byteCount } from "./quantities.ts";
 import type { SoftwareSource } from "./software-source.ts";
@@ -245,14 +247,14 @@ function checkDevice({ kind, parameters }: DeviceConfiguration): void {
     const names = deviceKinds.map(({ name }) => name).join(", ");
     throw new UserError(`--device ${kind}: unknown; give one of ${names}`);
   }
-  const known = Object.keys(found.parameters);
+  const known = Object.keys(parametersOf(found));
   for (const name of Object.keys(parameters)) {
     if (!known.includes(name)) {
       const offer = known.length === 0 ? "it has none" : `give one of ${known.join(", ")}`;
       throw new UserError(`--device ${kind}: no parameter ${name}; ${offer}`);
     }
   }
-  const trouble = found.check?.(parameters);
+  const trouble = parameterTrouble(found, parameters);
   if (trouble !== undefined) {
     throw new UserError(`--device ${kind}: ${trouble}`);
   }

@@ -19,8 +19,13 @@ export interface PciCapability {
    * @param port reaches nothing while the function may not master the bus
    */
   attach(body: Uint8Array, port: RequesterPort): void;
-  /** Software has written to the body, or to the command register. */
-  written(): void;
+  /** Software is about to read the body, from `offset` on. */
+  reading?(offset: number): void;
+  /**
+   * Software has written to configuration space.
+   * @param offset where, from the start of the body; negative, or behind its end, when the write was elsewhere
+   */
+  written(offset: number): void;
   /** The body holds its reset values again. */
   reset(): void;
 }

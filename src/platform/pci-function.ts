@@ -107,6 +107,8 @@ export class PciFunction {
   readonly #writable = new Uint8Array(configurationBytes);
   readonly #wiring: PciWiring | undefined;
   readonly #capabilities: readonly PciCapability[];
+  /** Where each of them begins. */
+  readonly #places = new Map<PciCapability, number>();
   /** Windows that are decoded. */
   #placed: readonly PlacedBar[] = [];
   #isMaster = false;
@@ -129,6 +131,7 @@ export class PciFunction {
     };
     this.#linkCapabilities((capability, offset) => {
       const end = offset + 2 + capability.values.length;
+      this.#places.set(capability, offset);
       capability.attach(this.#bytes.subarray(offset, end), this.port);
     });
     this.reset();
@@ -162,6 +165,9 @@ export class PciFunction {
   }
 
   readConfiguration(offset: number, size: number): number {
+    for (const [capability, start] of this.#places) {
+      capability.reading?.(offset - start);
+    }
     return littleEndianAt(this.#bytes, offset, size);
   }
 
@@ -174,8 +180,8 @@ export class PciFunction {
     if (offset < header.barsEnd) {
       this.#commandWritten();
     }
-    for (const capability of this.#capabilities) {
-      capability.written();
+    for (const [capability, start] of this.#places) {
+      capability.written(offset - start);
     }
   }
 

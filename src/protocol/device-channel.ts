@@ -79,7 +79,8 @@ const toDeviceKind = { read: 0, write: 1, readConfiguration: 2, writeConfigurati
 const fromDeviceKind = { answer: 0, message: 1, line: 2, output: 3, dmaRead: 4, dmaWrite: 5 };
 
 const downCapacity = 256;
-const upCapacity = 1024;
+/** Enough to go on with while the other thread is not being run. */
+const upCapacity = 4096;
 const lineBytes = 64;
 const place = {
   down: 0,

@@ -35,6 +35,10 @@ describe("a RAM size", () => {
 describe("a device", () => {
   it("is a kind, with parameters", () => {
     expect(parseDevice("edu")).toEqual({ kind: "edu", parameters: {} });
+    expect(parseDevice("virtio-blk,file=a=b,readonly").parameters).toEqual({
+      file: "a=b",
+      readonly: "on",
+    });
     expect(parseDevice("storm,queues=8")).toEqual({ kind: "storm", parameters: { queues: "8" } });
   });
 
@@ -45,6 +49,13 @@ describe("a device", () => {
     ["storm,queue=8", /^--device storm: no parameter queue; give one of /],
     ["edu,", /^--device edu,: .*is not of the form name=value$/],
     ["edu,=8", /^--device edu,=8: .*is not of the form name=value$/],
+    ["edu,thread=own", /^--device edu: no parameter thread; it has none$/],
+    ["dma,thread=mine", /^--device dma: thread=mine: unknown; give one of own, platform$/],
+    ["storm,queues=0", /^--device storm: queues=0 is not a whole number from 1 to 256$/],
+    ["storm,entries=1e3", /^--device storm: entries=1e3 is not a whole number from 1 to 2048$/],
+    ["storm,queues", /^--device storm: queues=on is not a whole number from 1 to 256$/],
+    ["virtio-blk", /^--device virtio-blk: no file; write virtio-blk,file=F$/],
+    ["virtio-blk,file=f,readonly=1", /^--device virtio-blk: readonly takes no value$/],
   ])("%j is refused", (text, message) => expect(() => parseDevice(text)).toThrow(message));
 
   it("may be refused for what a program gives, and for want of a slot", () => {

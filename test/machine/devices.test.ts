@@ -73,4 +73,21 @@ describe.each(driverNames)("under the %s driver", (driver) => {
     const { result } = await runGuest(circularGuest, { driver, devices, timeoutSeconds: 20 });
     expect(result.ending).toEqual({ type: "exit", value: 15 | 64 });
   });
+
+  it("a device behind a VT-d unit works as without one until software sets the unit up", async () => {
+    const { result, serial } = await runGuest(dmaGuest, {
+      driver,
+      devices: [device("dma")],
+      iommu: true,
+      timeoutSeconds: 20,
+    });
+    expect(result.ending).toEqual({ type: "exit", value: 0 });
+    expect(serial).toBe("two pieces make a whole\n");
+  });
+});
+
+it("devices can share the platform's thread", async () => {
+  const devices = [device("dma", { thread: "platform" })];
+  const { result } = await runGuest(dmaGuest, { driver: "threads", devices, timeoutSeconds: 20 });
+  expect(result.ending).toEqual({ type: "exit", value: 0 });
 });

@@ -1,7 +1,7 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { present } from "../../base/assert.ts";
 import { windowBase } from "../../memory/physical-memory.ts";
-import { findDeviceKind } from "../../platform/devices/device-kinds.ts";
+import { hasOwnThread } from "../../platform/devices/device-kinds.ts";
 import { createChannelMemory } from "../../protocol/device-channel.ts";
 import type { StopRequest } from "../callbacks.ts";
 import { clockFrequencyHz, hostNow, WallClock } from "../clock.ts";
@@ -69,8 +69,8 @@ class ThreadedMachine {
     this.#events = port1;
     port1.on("message", (event: PlatformEvent) => this.#hear(event));
     const epochSeconds = Math.floor(Date.now() / 1000);
-    const channels = blueprint.devices.map(({ kind }) => {
-      return findDeviceKind(kind)?.isActor ? createChannelMemory() : undefined;
+    const channels = blueprint.devices.map((device) => {
+      return hasOwnThread(device) ? createChannelMemory() : undefined;
     });
     const machine = { blueprint, start };
     const platformData: PlatformWorkerData = { ...machine, epochSeconds, channels, events: port2 };

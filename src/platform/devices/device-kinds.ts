@@ -18,6 +18,33 @@ export interface DeviceConfiguration {
 /** Value of a parameter that is written without one. */
 export const flagSet = "on";
 
+/** A parameter of every kind that is an actor. */
+const threadParameter = "thread";
+const threadChoices = ["own", "platform"] as const;
+
+/** Whether a device has a thread of its own where machines have threads. */
+export function hasOwnThread({ kind, parameters }: DeviceConfiguration): boolean {
+  return findDeviceKind(kind)?.isActor === true && parameters[threadParameter] !== "platform";
+}
+
+/** All parameters of a kind, with what each means. */
+export function parametersOf(kind: DeviceKind): Readonly<Record<string, string>> {
+  const thread = "own, or platform to share the platform's; own if not given";
+  return kind.isActor ? { ...kind.parameters, [threadParameter]: thread } : kind.parameters;
+}
+
+/** What is wrong with the parameters of a device whose names are known, undefined for nothing. */
+export function parameterTrouble(
+  kind: DeviceKind,
+  parameters: Readonly<Record<string, string>>,
+): string | undefined {
+  const thread = parameters[threadParameter];
+  if (thread !== undefined && !threadChoices.some((choice) => choice === thread)) {
+    return `${threadParameter}=${thread}: unknown; give one of ${threadChoices.join(", ")}`;
+  }
+  return kind.check?.(parameters);
+}
+
 /** A kind of device that can be put on the PCI bus. */
 export interface DeviceKind {
   readonly name: string;

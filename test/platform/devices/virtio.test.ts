@@ -122,6 +122,46 @@ describe("the transport", () => {
   });
 });
 
+describe("access through configuration space", () => {
+  const data = 16;
+  function newAccess() {
+    const { bench } = newConsole();
+    const { function: fn } = bench.device;
+    const at = bench.capability(9, 4);
+    expect(fn.readConfiguration(at + 3, 1)).toBe(5);
+    const aim = (bar: number, offset: number, length: number): void => {
+      fn.writeConfiguration(at + 4, 1, bar);
+      fn.writeConfiguration(at + 8, 4, offset);
+      fn.writeConfiguration(at + 12, 4, length);
+    };
+    return { bench, fn, at: at + data, aim };
+  }
+
+  test("reads and writes the structures", () => {
+    const { bench, fn, at, aim } = newAccess();
+    aim(0, common.status, 1);
+    fn.writeConfiguration(at, 1, 3);
+    expect(bench.read(common.status, 0, 1)).toBe(3);
+    expect(fn.readConfiguration(at, 1)).toBe(3);
+    aim(0, common.queueCount, 2);
+    expect(fn.readConfiguration(at, 2)).toBe(2);
+    aim(1, 8, 4);
+    expect(fn.readConfiguration(at, 4)).toBe(0x40);
+  });
+
+  test.each([
+    ["a window it does not have", 2, 0, 4],
+    ["what lies behind a window", 0, 0x4000, 4],
+    ["what is not aligned", 0, 2, 4],
+    ["eight bytes", 0, 0, 8],
+  ])("does not reach %s", (_, bar, offset, length) => {
+    const { fn, at, aim } = newAccess();
+    aim(bar, offset, length);
+    fn.writeConfiguration(at, 4, 0x1234_5678);
+    expect(fn.readConfiguration(at, 4)).toBe(0x1234_5678);
+  });
+});
+
 describe("a queue", () => {
   test("is worked off in order, through wraps of the ring and of the index", () => {
     const { bench, driver, text } = newConsole();

@@ -10,7 +10,12 @@ import { CommonField, commonBytes, noVector } from "./common-configuration.ts";
 import type { DescriptorChain } from "./descriptor-chain.ts";
 import { type Broken, type QueuePlace, SplitQueue } from "./split-queue.ts";
 import { DeviceStatus, featureBit, hasFeature, TransportFeature } from "./virtio-bits.ts";
-import { type StructurePlace, VirtioStructure, virtioCapability } from "./virtio-capability.ts";
+import {
+  AccessCapability,
+  type StructurePlace,
+  VirtioStructure,
+  virtioCapability,
+} from "./virtio-capability.ts";
 import type { VirtioModel, VirtioQueues } from "./virtio-model.ts";
 
 /** Where the structures lie in the memory window. */
@@ -98,6 +103,7 @@ export class VirtioPci implements PciDevice, TimedDevice, VirtioQueues {
           virtioCapability(VirtioStructure.Interrupt, place.interrupt),
           virtioCapability(VirtioStructure.Device, configuration),
           virtioCapability(VirtioStructure.Notify, place.notify, littleEndian(notifyStride, 4)),
+          new AccessCapability((bar) => this.function.identity.bars?.[bar]),
         ],
         bars: [
           {
