@@ -182,10 +182,26 @@ export class ExitHandlers {
   *#violation(vcpu: VirtualCpu): Steps<void> {
     const address = yield vmread(vmcsField.guestPhysicalAddress);
     const { plan } = this.#loop.hypervisor;
-    if (yield* populate(plan, vcpu.vm.id, address)) return;
+    if (yield* populate(plan, vcpu.vm.id, address)) {
+      yield* this.#deliverAgain(vcpu);
+      return;
+    }
     throw new HypervisorError(
       `vCPU ${vcpu.index} of ${vcpu.vm.name} accesses guest-physical 0x${address.toString(16)}, where there is nothing`,
     );
+  }
+
+  /** An interrupt that was on the way to its handler when the guest was left has not arrived, and is not pending any more. */
+  *#deliverAgain(vcpu: VirtualCpu): Steps<void> {
+    const information = yield vmread(vmcsField.idtVectoringInformation);
+    if ((information & injectExternalInterrupt) === 0n) return;
+    const vector = information & vectorMask;
+    if (this.#posts) {
+      yield* writeField(vmcsField.entryInterruptionInformation, injectExternalInterrupt | vector);
+    } else {
+      vcpu.pending.add(Number(vector));
+      vcpu.hasRequest = true;
+    }
   }
 
   *#readMsr(vcpu: VirtualCpu): Steps<void> {
