@@ -41,7 +41,8 @@ export const shareExperiments: readonly Experiment[] = [
     criterion: "the thief has 85 % or more under sampled, and 60 % or less under exact accounting",
     variants: each(["sampled", "exact"], String, (accounting) => ({
       policy: "credit",
-      parameters: { accounting },
+      // Nor had the scheduler of the publication a limit of preemptions.
+      parameters: { accounting, ratelimit: 0 },
       scenario: builtIn("thief"),
       overcommit: 1,
       lps: 1,
