@@ -66,6 +66,8 @@ class Credit implements Scheduler {
   readonly #ticking: boolean[];
   readonly #lastBalance: number[];
   readonly #creditsPerSlice: number;
+  /** By LP: all of its core, and of its socket. */
+  readonly #neighbours: Readonly<Record<"core" | "socket", readonly (readonly number[])[]>>;
   /** Credit of all that earned, at the last accounting. */
   #balance = 0;
   /** The LP after which the next look for an idle one, or for work, begins. */
@@ -76,6 +78,7 @@ class Credit implements Scheduler {
     this.#host = host;
     this.#parameters = parameters;
     this.#board = new LpBoard(host);
+    this.#neighbours = { core: neighbours(host, "core"), socket: neighbours(host, "socket") };
     this.#queues = host.topology.lps.map(() => []);
     this.#ticking = host.topology.lps.map(() => false);
     this.#lastBalance = host.topology.lps.map(() => Number.NEGATIVE_INFINITY);
@@ -300,9 +303,14 @@ class Credit implements Scheduler {
   #bestLp(state: CreditVcpu): number {
     const isIdle = (lp: number): boolean =>
       lp === state.lp ? this.#queues[lp]?.length === 0 : this.#board.isFree(lp);
+    const idleIn = (level: "core" | "socket", lp: number): number => {
+      let count = 0;
+      for (const neighbour of this.#neighbours[level][lp] ?? []) {
+        count += isIdle(neighbour) ? 1 : 0;
+      }
+      return count;
+    };
     const places = this.#host.topology.lps;
-    const idleIn = (level: "core" | "socket", lp: number): number =>
-      places.filter((place, n) => place[level] === places[lp]?.[level] && isIdle(n)).length;
     let best = state.lp;
     for (let lp = 0; lp < this.#board.count; lp++) {
       if (lp === best || !isIdle(lp) || !state.vcpu.affinity[lp]) {
@@ -466,6 +474,12 @@ class Credit implements Scheduler {
       this.#callFor(state);
     }
   }
+}
+
+function neighbours({ topology }: SchedulerHost, level: "core" | "socket"): number[][] {
+  return topology.lps.map((place) =>
+    topology.lps.flatMap((other, lp) => (other[level] === place[level] ? [lp] : [])),
+  );
 }
 
 /** Xen's first proportional-share scheduler. Honours weights and caps. */
