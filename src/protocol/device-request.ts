@@ -97,6 +97,11 @@ export class RequestSlot {
     Atomics.wait(this.#words, this.#base, RequestState.Requested, timeoutMs);
   }
 
+  /** Anyone: ends the LP's sleep although there is no answer yet. */
+  stir(): void {
+    Atomics.notify(this.#words, this.#base);
+  }
+
   /** The LP, in an idle moment: what is not answered is still requested. */
   assertRequested(): void {
     const { state } = this;

@@ -44,8 +44,9 @@ class LpService implements LpControl {
     const fabric = new MailboxFabric({
       words: control.words,
       windows: apicIds.map((_, lp) => windowBase(layout, lp)),
-      whenFull: () => {
+      whenFull: (target) => {
         if (control.isStopping) throw machineGone;
+        control.requestSlot(target).stir();
         this.#host.takeMail();
         codePages.answerClaims();
         Atomics.wait(control.words, control.pendingWord(index), 0, fullMailboxMs);

@@ -96,6 +96,7 @@ class PlatformService implements PlatformControl {
   /** The LP takes its mail at its next block of instructions, or while it waits for a device. */
   #awaitRoom(lp: number): void {
     if (this.#control.isStopping) throw machineGone;
+    this.#control.requestSlot(lp).stir();
     const { words } = this.#control;
     const pending = this.#control.pendingWord(lp);
     Atomics.wait(words, pending, Atomics.load(words, pending), fullMailboxMs);
