@@ -18,6 +18,7 @@ import { msrInstructions } from "./instructions/msr.ts";
 import { randomInstructions } from "./instructions/random.ts";
 import { segmentRegisterInstructions } from "./instructions/segment-registers.ts";
 import { simdInstructions } from "./instructions/simd.ts";
+import { simdFloatInstructions } from "./instructions/simd-float.ts";
 import { strayBranchInstructions } from "./instructions/stray-branches.ts";
 import { timeInstructions } from "./instructions/time.ts";
 import { waitingInstructions } from "./instructions/waiting.ts";
@@ -52,6 +53,7 @@ export const systemInstructions: InstructionTable = {
   ...mmxInstructions,
   ...mmxArithmeticInstructions,
   ...simdInstructions,
+  ...simdFloatInstructions,
   ...extendedStateInstructions,
   ...strayBranchInstructions,
 };

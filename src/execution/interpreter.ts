@@ -33,7 +33,7 @@ import { pageWalk, tryWalk, walkFetch } from "./page-walk.ts";
 import { InstructionEmitter, type Surroundings } from "./semantics/instruction-emitter.ts";
 
 /** What a cold function returns. */
-const coldStatus = { next: 0, jump: 1, again: 2 } as const;
+const coldStatus = { next: 0, jump: 1, again: 2, handOver: 3 } as const;
 
 /** Function indexes that emitted code calls. */
 interface Helpers {
@@ -272,7 +272,7 @@ function sharedSurroundings(
   carries: Local<"i64">,
   window: I32,
   remaining: I32,
-): Omit<Surroundings, "tlbContext" | "jumpDirect" | "jumpNext" | "jumpTo" | "again"> {
+): Omit<Surroundings, "tlbContext" | "jumpDirect" | "jumpNext" | "jumpTo" | "again" | "handOver"> {
   const spilled = [record, result, carries, remaining];
   return {
     f,
@@ -336,6 +336,7 @@ function coldFunction(placed: PlacedForm, window: I32, helpers: Helpers): Functi
       jumpNext: () => leave(coldStatus.next),
       jumpTo,
       again: () => leave(coldStatus.again),
+      handOver: () => leave(coldStatus.handOver),
     };
     placed.semantics(new InstructionEmitter(placed.form, around));
     leave(coldStatus.next);
@@ -525,6 +526,9 @@ function runFunction(
       again: () => {
         throw new Error("repeated instructions are cold");
       },
+      handOver: () => {
+        throw new Error("instructions that may be handed over are cold");
+      },
     };
     const special: (() => void)[] = [];
     special[specialArm.end] = () => around.jumpNext();
@@ -577,6 +581,7 @@ function runFunction(
     loadFlags();
     f.if(i32.eqz(status), advance);
     f.if(i32.eq(status, i32.const(coldStatus.jump)), () => lookAt(i64.load(window, lpOffset.rip)));
+    f.if(i32.eq(status, i32.const(coldStatus.handOver)), () => systemArm(lookAt, leave));
     // An iteration of a repeated instruction, not the last one: events that come here find RFLAGS.RF set.
     f.set(remaining, i32.add(remaining, left(record)));
     const isWatched = f.let(i32.load(window, lpOffset.iteration));
@@ -620,6 +625,8 @@ function runFunction(
 
   function askSystem(lookAt: (rip: I64) => void, leave: (why: number) => void): void {
     f.set(status, callValue("i32", helpers.system, record));
+    // One that was handed over has others of its block behind it, which are not executed now.
+    f.set(remaining, i32.sub(i32.add(remaining, left(record)), i32.const(1)));
     loadFlags();
     loadContext();
     const is = (outcome: number): Expression<"i32"> => i32.eq(status, i32.const(outcome));

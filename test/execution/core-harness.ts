@@ -106,6 +106,8 @@ export class CoreHarness implements CoreHost {
     this.set32(lpOffset.systemFlags, 0x202);
     this.set32(lpOffset.cpl, 3);
     this.set32(lpOffset.cr4, 1 << 9);
+    // Rounding to nearest, all masked, inexact results recorded already.
+    this.set32(lpOffset.mxcsr, 0x1fa0);
     this.mode(64);
   }
 

@@ -39,8 +39,7 @@ export const skylakeServerFeatures = [
 
 /**
  * Skylake server, family 6 model 55H stepping 4, without what the execution core does not execute: AVX and everything on
- * it, SSE3 to SSE4.2, AES, PCLMULQDQ, TSX, MPX, Processor Trace, performance counters. (MMX and the floating-point half of
- * SSE and SSE2 stay announced although not executed: 64-bit software takes them for granted.)
+ * it, SSE3 to SSE4.2, AES, PCLMULQDQ, TSX, MPX, Processor Trace, performance counters.
  */
 export const skylakeServer: CpuModel = {
   name: "skylake-server",

@@ -157,21 +157,21 @@ export function roundAt(
 }
 
 /** A binary format to round into: significand bits and the range of unbiased exponents of normal numbers. */
-interface Format {
+export interface Format {
   readonly precision: number;
   readonly exponentMin: number;
   readonly exponentMax: number;
 }
 
-const single: Format = { precision: 24, exponentMin: -126, exponentMax: 127 };
-const double: Format = { precision: 53, exponentMin: -1022, exponentMax: 1023 };
+export const single: Format = { precision: 24, exponentMin: -126, exponentMax: 127 };
+export const double: Format = { precision: 53, exponentMin: -1022, exponentMax: 1023 };
 const extended = (precision: number): Format => ({
   precision,
   exponentMin: 1 - bias,
   exponentMax: bias,
 });
 
-interface Rounded {
+export interface Rounded {
   /** Undefined: infinity. */
   readonly quotient: bigint | undefined;
   /** Weight of the quotient's last bit, as a power of two. */
@@ -184,7 +184,7 @@ interface Rounded {
  * Rounds into a format. Tininess is judged after rounding with an unbounded exponent. A masked overflow gives infinity or
  * the largest number; an unmasked overflow or underflow gives the value with its exponent as it is.
  */
-function roundInto(number: Exact, format: Format, context: FpContext): Rounded {
+export function roundInto(number: Exact, format: Format, context: FpContext): Rounded {
   const top = number.exponent + bitLength(number.significand) - 1;
   const unit = top - format.precision + 1;
   const free = roundAt(number, unit, context.rounding);
@@ -336,7 +336,7 @@ export function add(a: Extended, b: Extended, context: FpContext, widened = 0): 
 }
 
 /** Signed significand at a lower unit. */
-function aligned(number: Exact, exponent: number): bigint {
+export function aligned(number: Exact, exponent: number): bigint {
   const magnitude = number.significand << BigInt(number.exponent - exponent);
   return number.negative ? -magnitude : magnitude;
 }

@@ -53,6 +53,8 @@ export interface Surroundings {
   raise(exception: number): void;
   /** A repeated instruction that wants to be executed again, after events had their chance. */
   again(): void;
+  /** Leaves this instruction, of which nothing has been done, to its handler in TypeScript. Only in cold functions. */
+  handOver(): void;
   /** Goes on at the record's direct target, at the next instruction, at a computed RIP. */
   jumpDirect(): void;
   jumpNext(): void;
