@@ -31,11 +31,15 @@ export class LogHistogram {
   }
 
   add(value: number): void {
+    this.addMany(value, 1);
+  }
+  /** The same value, so many times. */
+  addMany(value: number, times: number): void {
     const bucket = bucketOf(value);
     while (this.#counts.length <= bucket) this.#counts.push(0);
-    this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1;
-    this.#count++;
-    this.#sum += value;
+    this.#counts[bucket] = (this.#counts[bucket] ?? 0) + times;
+    this.#count += times;
+    this.#sum += value * times;
     if (value > this.#max) this.#max = value;
   }
 

@@ -6,6 +6,7 @@ import { type PostingOptions, postingDefaults } from "../machine/stress/posting-
 import type { PostingRun } from "../machine/stress/posting-result.ts";
 import { type PostingSummary, summarize } from "../machine/stress/posting-summary.ts";
 import { type PostingProgress, runPosting } from "../machine/stress/run-posting.ts";
+import { runPostingThreads } from "../machine/stress/run-posting-threads.ts";
 import { sweepPosting } from "../machine/stress/sweep-posting.ts";
 import { UserError } from "../machine/user-error.ts";
 import { postingReport } from "../trace/report/posting-report.ts";
@@ -82,6 +83,7 @@ function postingOptions(options: StressOptions): PostingOptions {
   return {
     ...{ lps, vcpus, devices, vectors, rate, migrate, halt, preempt, affinity, urgent },
     ...{ posts, seconds, ipiVirtualization },
+    hypervisorPosts: true,
     driver: options.driver,
     check: options.check,
     bug: options.bug,
@@ -102,11 +104,12 @@ function runAlone(
   { terminal }: StressPorts,
   signal: AbortSignal,
 ): Promise<PostingRun> {
-  if (!terminal.isTTY) return runPosting(options, seed, { signal });
+  const run = options.driver === "threads" ? runPostingThreads : runPosting;
+  if (!terminal.isTTY) return run(options, seed, { signal });
   const onProgress = (progress: PostingProgress): void => {
     terminal.write(eraseLine + progressLine(progress).slice(0, (terminal.columns ?? 80) - 1));
   };
-  return runPosting(options, seed, { signal, onProgress }).finally(() => terminal.write(eraseLine));
+  return run(options, seed, { signal, onProgress }).finally(() => terminal.write(eraseLine));
 }
 
 function progressLine({ posts, deliveries, lost, seconds }: PostingProgress): string {

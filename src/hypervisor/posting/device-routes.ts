@@ -2,7 +2,14 @@ import type { Prng } from "../../base/prng.ts";
 import { exchangeAdd, type Steps } from "../../isa/operations.ts";
 import type { LpContext } from "./context.ts";
 import { vcpuBlock, vcpuField } from "./posting-memory.ts";
-import { openStorm, type StormDevice, setMessage, startStorm, stopStorm } from "./storm-driver.ts";
+import {
+  openStorm,
+  type StormDevice,
+  setMessage,
+  startStorm,
+  stopStorm,
+  stormTotal,
+} from "./storm-driver.ts";
 import {
   enableRemapping,
   type InvalidationQueue,
@@ -23,11 +30,16 @@ export interface DeviceHabits {
   readonly interval: number;
   /** The part of routes that are urgent, 0 to 1. */
   readonly urgent: number;
-  readonly vector: (random: Prng) => number;
+  /** @param index of the interrupt among those of all devices */
+  readonly vector: (random: Prng, index: number) => number;
+  /** Where devices record what they send, 16 bytes for each interrupt; undefined: nowhere. */
+  readonly records: bigint | undefined;
 }
 
 /** Interrupts of a device. */
 export const entriesPerDevice = 4;
+export const deviceRecordBytes = 16;
+const deviceRecordsBytes = entriesPerDevice * deviceRecordBytes;
 const lessOne = 0xffff_ffff_ffff_ffffn;
 /** What a driver does between the parts of an entry, when it writes one in parts. */
 const cyclesBetweenParts = 500;
@@ -42,7 +54,6 @@ export interface DeviceRoutes {
 
 /** Gives every interrupt of every device a route, and sets the devices going. */
 export function* startDevices(context: LpContext, habits: DeviceHabits): Steps<DeviceRoutes> {
-  const { random } = context.environment;
   const state: DeviceRoutes = { habits, devices: [], routes: [], queue: newQueue() };
   if (habits.devices === 0) return state;
   yield* enableRemapping();
@@ -51,7 +62,7 @@ export function* startDevices(context: LpContext, habits: DeviceHabits): Steps<D
     state.devices.push(device);
     for (let entry = 0; entry < entriesPerDevice; entry++) {
       const index = state.routes.length;
-      const route = chooseRoute(context, habits, random);
+      const route = chooseRoute(context, habits, index);
       state.routes.push(route);
       yield* assign(context, route.vcpu);
       context.observer.routing(index, route.vcpu, route.vector);
@@ -61,20 +72,31 @@ export function* startDevices(context: LpContext, habits: DeviceHabits): Steps<D
   }
   yield* invalidateEntry(state.queue, "all");
   yield* waitForInvalidation(state.queue);
-  for (const device of state.devices) {
-    yield* startStorm(device, entriesPerDevice, habits.interval, random.next());
+  for (const [number, device] of state.devices.entries()) {
+    const { records, interval } = habits;
+    const record = records === undefined ? 0n : records + BigInt(number * deviceRecordsBytes);
+    const seed = context.environment.random.next();
+    yield* startStorm(device, { entries: entriesPerDevice, interval, seed, record });
   }
   return state;
+}
+
+/** Messages that all devices have sent. */
+export function* deviceTotal({ devices }: DeviceRoutes): Steps<number> {
+  let total = 0;
+  for (const device of devices) total += Number(yield* stormTotal(device));
+  return total;
 }
 
 export function* stopDevices({ devices }: DeviceRoutes): Steps<void> {
   for (const device of devices) yield* stopStorm(device);
 }
 
-function chooseRoute(context: LpContext, habits: DeviceHabits, random: Prng): Route {
+function chooseRoute(context: LpContext, habits: DeviceHabits, index: number): Route {
+  const { random } = context.environment;
   return {
     vcpu: random.below(context.vcpus),
-    vector: habits.vector(random),
+    vector: habits.vector(random, index),
     urgent: random.next() < habits.urgent * 2 ** 32,
   };
 }
@@ -90,7 +112,7 @@ export function* reroute(context: LpContext, state: DeviceRoutes): Steps<void> {
   const before = routes[index];
   const device = devices[Math.floor(index / entriesPerDevice)];
   if (before === undefined || device === undefined) return;
-  const route = chooseRoute(context, habits, random);
+  const route = chooseRoute(context, habits, index);
   // Other drivers use the unit too: at any time it may have to fetch every entry anew.
   if (random.below(2) === 0) yield* invalidateEntry(queue, "all");
   yield* assign(context, route.vcpu);

@@ -1,6 +1,7 @@
 import type { Prng } from "../../base/prng.ts";
 import {
   compute,
+  exchangeAdd,
   load,
   lockedOr,
   portOut,
@@ -12,6 +13,7 @@ import type { LpContext } from "./context.ts";
 import {
   type DeviceHabits,
   type DeviceRoutes,
+  deviceTotal,
   reroute,
   startDevices,
   stopDevices,
@@ -43,8 +45,14 @@ export interface ManagerHabits {
   readonly devices: DeviceHabits;
   readonly vector: (random: Prng) => number;
   readonly seed: number;
-  /** The run has had what it was to have. */
-  readonly enough: () => boolean;
+  /** Posters have spells of rest. */
+  readonly rests: boolean;
+  /** The run has had what it was to have. @param made posts by this processor and by devices, as far as it knows */
+  readonly enough: (made: number) => boolean;
+  /** Called before each post by this processor. */
+  readonly account: (vcpu: number, vector: number) => Steps<void>;
+  /** Longest wait for rest, in cycles. */
+  readonly patience: number;
   /** Nothing moves any more. */
   readonly quiet: (settled: boolean) => void;
   /** Called now and then. */
@@ -52,7 +60,8 @@ export interface ManagerHabits {
 }
 
 const pollCycles = 20_000;
-const pollsMax = 2000;
+/** Cycles between two looks at what devices have sent. */
+const lookCycles = 1_000_000;
 const preemptCyclesMax = 3000;
 const exitPort = 0xf4;
 
@@ -61,14 +70,34 @@ export function* manage(context: LpContext, habits: ManagerHabits): Script {
   const { random } = context.environment;
   yield* untilReady(context);
   const routes = yield* startDevices(context, habits.devices);
-  const events = schedule(context, habits, routes);
-  while (!habits.enough()) {
+  const progress: Progress = { posts: 0, byDevices: 0, lookAt: 0 };
+  const events = schedule(context, habits, routes, progress);
+  while (!habits.enough(progress.posts + progress.byDevices)) {
     habits.tick();
     yield* next(events, random);
+    yield* lookAtDevices(context, routes, progress);
   }
   yield* stopDevices(routes);
   yield* finish(context, habits);
   yield portOut(exitPort, 1, 0n);
+}
+
+/** What this processor knows of posts; it asks the devices now and then. */
+interface Progress {
+  posts: number;
+  byDevices: number;
+  lookAt: number;
+}
+
+function* lookAtDevices(
+  { environment }: LpContext,
+  routes: DeviceRoutes,
+  progress: Progress,
+): Steps<void> {
+  const now = environment.now();
+  if (now < progress.lookAt) return;
+  progress.lookAt = now + lookCycles;
+  progress.byDevices = yield* deviceTotal(routes);
 }
 
 interface Recurring {
@@ -78,11 +107,16 @@ interface Recurring {
 }
 
 /** The things done at random moments, each with its mean distance. */
-function schedule(context: LpContext, habits: ManagerHabits, routes: DeviceRoutes): Recurring[] {
+function schedule(
+  context: LpContext,
+  habits: ManagerHabits,
+  routes: DeviceRoutes,
+  progress: Progress,
+): Recurring[] {
   const { vcpus, lps } = context;
   const { random } = context.environment;
   const actions: readonly [number, () => Steps<void>][] = [
-    [habits.post, () => postOne(context, habits, random)],
+    [habits.post, () => postOne(context, habits, progress)],
     [habits.preempt, () => disturb(context, random.below(lps), 1 + random.below(preemptCyclesMax))],
     [habits.migrate, () => migrate(context, random.below(vcpus), random.below(lps))],
     [habits.reroute, () => reroute(context, routes)],
@@ -108,10 +142,13 @@ function* next(events: Recurring[], random: Prng): Steps<void> {
   yield* first.act();
 }
 
-function* postOne(context: LpContext, habits: ManagerHabits, random: Prng): Steps<void> {
-  if (!isActive(context.lp, context.environment.now(), habits.seed)) return;
+function* postOne(context: LpContext, habits: ManagerHabits, progress: Progress): Steps<void> {
+  const { random, now } = context.environment;
+  if (habits.rests && !isActive(context.lp, now(), habits.seed)) return;
+  progress.posts += 1;
   const vcpu = random.below(context.vcpus);
   const vector = habits.vector(random);
+  yield* habits.account(vcpu, vector);
   if (random.next() < habits.byRequest * 2 ** 32) yield* postByRequest(context, vcpu, vector);
   else yield* post(context, vcpu, vector, "hypervisor");
 }
@@ -127,6 +164,7 @@ function* migrate(context: LpContext, vcpu: number, to: number): Steps<void> {
   const from = Number(yield load(block + vcpuField.home));
   if (from === to) return;
   context.observer.migrated(vcpu, from, to);
+  yield exchangeAdd(machineField.migrations, 8, 1n);
   yield store(block + vcpuField.home, 8, BigInt(to));
   yield* sendInterrupt(context.apicIds[from] ?? from, hostVector.reschedule);
 }
@@ -139,10 +177,14 @@ function* untilReady(context: LpContext): Steps<void> {
 function* finish(context: LpContext, habits: ManagerHabits): Steps<void> {
   yield store(BigInt(place.guest + guestPlace.stop), 8, 1n);
   for (let vcpu = 0; vcpu < context.vcpus; vcpu++) {
-    yield* post(context, vcpu, habits.vector(context.environment.random), "hypervisor");
+    const vector = habits.vector(context.environment.random);
+    yield* habits.account(vcpu, vector);
+    yield* post(context, vcpu, vector, "hypervisor");
   }
+  const { now } = context.environment;
+  const deadline = now() + habits.patience;
   let asleep = 0;
-  for (let n = 0; n < pollsMax && asleep < 2; n++) {
+  while (now() < deadline && asleep < 2) {
     yield compute(pollCycles);
     asleep = (yield* allAsleep(context)) ? asleep + 1 : 0;
   }

@@ -36,6 +36,8 @@ export const place = {
 export const machineField = {
   /** LPs that have prepared their vCPUs. */
   ready: place.machine,
+  wakeUps: place.machine + 8n,
+  migrations: place.machine + 16n,
 } as const;
 
 /** Fields of an LP's block. */
@@ -90,20 +92,36 @@ export const descriptorOf = (vcpu: number): bigint => base + 0xa000n + BigInt(vc
 export const vmxonRegion = (lp: number): bigint => base + 0x2_0000n + BigInt(lp) * page;
 export const vmcsOf = (vcpu: number): bigint => base + 0x5_0000n + BigInt(vcpu) * page;
 export const virtualApicOf = (vcpu: number): bigint => base + 0xa_0000n + BigInt(vcpu) * page;
-/** Requests posted to a vCPU that found the PIR bit clear: one word of eight bytes for each vector. */
-export const countersOf = (vcpu: number): bigint => base + 0xe_0000n + BigInt(vcpu) * page;
-
 /** In the guest's memory, guest-physical. */
 export const guestPlace = {
   /** Interrupt descriptor tables, by vCPU. */
   idt: 0x5_0000,
   /** Not zero: finish. */
   stop: 0x9_0000,
-  /** Deliveries counted by machine code: eight bytes for each vector, a page for each vCPU. */
-  counters: 0xa_0000,
+  /** What devices have sent: 16 bytes for each of their interrupts. */
+  deviceRecords: 0x9_1000,
+  /** What machine code counts: an `accountField` record for each vector, two pages for each vCPU. */
+  accounts: 0xa_0000,
   /** Machine code. */
   code: 0xe_0000,
+  /** Latencies that machine code has measured, a page for each vCPU. */
+  latencies: 0x1c_0000,
 } as const;
+
+/** Fields of eight bytes of a vector's account; only the guest's handler writes the first two. */
+export const accountField = {
+  delivered: 0,
+  /** What `posted` was when the handler last ran. */
+  seen: 8,
+  posted: 16,
+  /** Time-stamp counter at the first post since the handler last ran, 0 for none. */
+  since: 24,
+} as const;
+const accountBytes = 32;
+const accountsBytes = 0x2000;
+/** Guest-physical address of an account. */
+export const accountOf = (vcpu: number, vector: number): number =>
+  guestPlace.accounts + vcpu * accountsBytes + vector * accountBytes;
 
 /** Vectors of the host that the hypervisor uses. */
 export const hostVector = {

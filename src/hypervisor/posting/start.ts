@@ -39,7 +39,7 @@ export function loadPosting(
   ram: Uint8Array,
   setup: Pick<PostingSetup, "lps" | "vcpus" | "ipiVirtualization">,
   apicIds: readonly number[],
-  gate: (vcpu: number, vector: number) => bigint,
+  gate: (vcpu: number, vector: number) => bigint | undefined,
 ): void {
   const view = new DataView(ram.buffer, ram.byteOffset, ram.byteLength);
   const set = (address: bigint, value: bigint): void =>

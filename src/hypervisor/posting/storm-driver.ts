@@ -20,8 +20,7 @@ const queueRegister = {
   first: 0x04n,
   span: 0x08n,
   interval: 0x0cn,
-  burst: 0x10n,
-  count: 0x14n,
+  record: 0x20n,
   seed: 0x28n,
 } as const;
 const run = 1n;
@@ -80,18 +79,24 @@ export function* setMessage(device: StormDevice, entry: number, handle: number):
   yield store(at + 12n, 4, 0n);
 }
 
-/** @param interval mean cycles between two messages, to a random one of the first `entries` entries */
-export function* startStorm(
-  device: StormDevice,
-  entries: number,
-  interval: number,
-  seed: number,
-): Steps<void> {
+/** What a queue is to send: messages to a random one of the first entries, at random distances. */
+export interface StormHabits {
+  readonly entries: number;
+  /** Mean cycles between two. */
+  readonly interval: number;
+  readonly seed: number;
+  /** Where it records what it has sent, 16 bytes for each entry; 0 for nowhere. */
+  readonly record: bigint;
+}
+
+export function* startStorm(device: StormDevice, habits: StormHabits): Steps<void> {
   const at = device.registers + queueStart;
+  const interval = Math.max(1, Math.round(habits.interval));
   yield store(at + queueRegister.first, 4, 0n);
-  yield store(at + queueRegister.span, 4, BigInt(entries));
-  yield store(at + queueRegister.interval, 4, BigInt(Math.max(1, Math.round(interval))));
-  yield store(at + queueRegister.seed, 4, BigInt(seed >>> 0));
+  yield store(at + queueRegister.span, 4, BigInt(habits.entries));
+  yield store(at + queueRegister.interval, 4, BigInt(interval));
+  yield store(at + queueRegister.seed, 4, BigInt(habits.seed >>> 0));
+  yield store(at + queueRegister.record, 4, habits.record);
   yield store(at + queueRegister.control, 4, run | randomInterval | randomEntry);
 }
 

@@ -1,8 +1,23 @@
-import { compareExchange, load, lockedOr, type Steps, store } from "../../isa/operations.ts";
+import {
+  compareExchange,
+  exchangeAdd,
+  load,
+  lockedOr,
+  type Steps,
+  store,
+} from "../../isa/operations.ts";
 import type { LpContext } from "./context.ts";
 import { controlOf, outstanding } from "./descriptor.ts";
 import { sendInterrupt } from "./interrupts.ts";
-import { hostVector, lpBlock, lpField, VcpuState, vcpuBlock, vcpuField } from "./posting-memory.ts";
+import {
+  hostVector,
+  lpBlock,
+  lpField,
+  machineField,
+  VcpuState,
+  vcpuBlock,
+  vcpuField,
+} from "./posting-memory.ts";
 import { lock, unlock } from "./spin-lock.ts";
 
 /** Makes a sleeping vCPU runnable; one that does not sleep stays as it is. Only one of several wakers succeeds. */
@@ -12,6 +27,7 @@ export function* wake(context: LpContext, vcpu: number): Steps<void> {
   const state = yield compareExchange(block + vcpuField.state, 8, Blocked, Runnable);
   if (state !== Blocked) return;
   context.observer.woken(vcpu);
+  yield exchangeAdd(machineField.wakeUps, 8, 1n);
   yield* enqueue(context, vcpu);
 }
 

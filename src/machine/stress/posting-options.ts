@@ -21,6 +21,8 @@ export interface PostingOptions {
   readonly preempt: number;
   readonly affinity: number;
   readonly ipiVirtualization: boolean;
+  /** The hypervisor posts too, not only devices and guests. */
+  readonly hypervisorPosts: boolean;
   /** The part of device interrupts that are urgent, 0 to 1. */
   readonly urgent: number;
   readonly driver: DriverName;
@@ -43,6 +45,7 @@ export const postingDefaults: Omit<PostingOptions, "cpuModel"> = {
   preempt: 10_000,
   affinity: 10_000,
   ipiVirtualization: false,
+  hypervisorPosts: true,
   urgent: 0,
   driver: "deterministic",
   check: undefined,

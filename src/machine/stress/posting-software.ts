@@ -1,3 +1,4 @@
+import { present } from "../../base/assert.ts";
 import { Prng } from "../../base/prng.ts";
 import { gateAddress } from "../../cpu/scripts/script-address.ts";
 import { type LpContext, lpContext, type PostingSetup } from "../../hypervisor/posting/context.ts";
@@ -5,15 +6,19 @@ import { handleInterrupt } from "../../hypervisor/posting/exits.ts";
 import { type GuestHabits, stressGuest } from "../../hypervisor/posting/guest.ts";
 import { type ManagerHabits, manage } from "../../hypervisor/posting/manager.ts";
 import { type Perturbation, perturbed } from "../../hypervisor/posting/perturb.ts";
+import { guestPlace, place } from "../../hypervisor/posting/posting-memory.ts";
 import { loadPosting, startLp } from "../../hypervisor/posting/start.ts";
 import { enableApic } from "../../hypervisor/vmx/vmx-operation.ts";
-import type { Script, ScriptEnvironment, ScriptedSoftware } from "../../isa/operations.ts";
+import type { Program, Script, ScriptEnvironment, ScriptedSoftware } from "../../isa/operations.ts";
+import type { GuestCode } from "./guest-code.ts";
 
 export interface PostingSoftwareParts {
   readonly setup: PostingSetup;
-  readonly guest: GuestHabits;
+  /** Scripts, or machine code. */
+  readonly guest: GuestHabits | GuestCode;
   readonly manager: ManagerHabits;
-  readonly perturbation: Perturbation;
+  /** Undefined: scripts are not held up. */
+  readonly perturbation: Perturbation | undefined;
   readonly seed: number;
   readonly apicIds: readonly number[];
   readonly onLoad: (memory: ArrayBufferLike) => void;
@@ -21,50 +26,49 @@ export interface PostingSoftwareParts {
   readonly onStart: (environment: ScriptEnvironment) => void;
 }
 
-const present = <T>(value: T | undefined): T => {
-  if (value === undefined) throw new Error("an LP is interrupted before it has begun");
-  return value;
-};
-
 /**
- * Programs by LP: those below `setup.lps` run vCPUs, the next one manages. `handler` is entered by guests' gates,
- * `interrupt` by the host's.
+ * Programs by LP: those below `setup.lps` run vCPUs, the next one manages. `interrupt` is entered by the host's gates, `handler`
+ * by those of a scripted guest.
  */
 export function postingSoftware(parts: PostingSoftwareParts): ScriptedSoftware {
-  const { setup, seed, perturbation } = parts;
+  const { setup, seed, perturbation, guest } = parts;
   const contexts: LpContext[] = [];
   const held = (script: Script, stream: number): Script =>
-    perturbed(script, new Prng(seed * 64 + stream), perturbation);
-  const { guest, handler } = stressGuest(parts.guest);
-  const programs = {
-    *main(environment: ScriptEnvironment): Script {
+    perturbation === undefined
+      ? script
+      : perturbed(script, new Prng(seed * 64 + stream), perturbation);
+  const isCode = "bytes" in guest;
+  const programs: Record<string, Program> = {
+    *main(environment) {
       const { lp } = environment;
       parts.onStart(environment);
       const context = lpContext(setup, environment);
       contexts[lp] = context;
+      const entry = (vcpu: number): bigint =>
+        isCode ? guest.entry(vcpu) : environment.entry("guest", vcpu);
       if (lp < setup.lps) {
-        yield* held(
-          startLp(context, (vcpu) => environment.entry("guest", vcpu)),
-          lp,
-        );
+        yield* held(startLp(context, entry), lp);
         return;
       }
       yield* enableApic();
       yield* held(manage(context, parts.manager), lp);
     },
-    *interrupt({ lp }: ScriptEnvironment, vector: number): Script {
-      yield* handleInterrupt(present(contexts[lp]), vector);
+    *interrupt({ lp }, vector) {
+      yield* handleInterrupt(
+        present(contexts[lp], "an LP is interrupted before it begins"),
+        vector,
+      );
     },
-    guest,
-    handler,
+    ...(isCode ? {} : { ...stressGuest(guest) }),
   };
   const handlerNumber = Object.keys(programs).indexOf("handler");
   return {
     programs,
     load(ram) {
       loadPosting(ram, setup, parts.apicIds, (vcpu, vector) =>
-        gateAddress(handlerNumber, (vcpu << 8) | vector),
+        isCode ? guest.gate(vector) : gateAddress(handlerNumber, (vcpu << 8) | vector),
       );
+      if (isCode) ram.set(guest.bytes, place.guest + guestPlace.code);
       parts.onLoad(ram.buffer);
     },
   };

@@ -1,5 +1,5 @@
-import { entriesPerDevice } from "../../hypervisor/posting/device-routes.ts";
 import { place } from "../../hypervisor/posting/posting-memory.ts";
+import type { Steps } from "../../isa/operations.ts";
 import { describeViolation } from "../../vmx/checker/invariants.ts";
 import { configure } from "../configuration.ts";
 import { runMachine } from "../run-machine.ts";
@@ -8,6 +8,8 @@ import type { PostingOptions } from "./posting-options.ts";
 import { PostingOracle } from "./posting-oracle.ts";
 import type { PostingRun } from "./posting-result.ts";
 import { postingSoftware } from "./posting-software.ts";
+import { spacing } from "./rates.ts";
+import { stormDevice } from "./storm-device.ts";
 import { randomVector } from "./stress-vectors.ts";
 
 const cyclesPerSecond = 1e9;
@@ -25,16 +27,13 @@ const perturbation = { part: 0.02, cyclesMax: 1500 } as const;
 /** A run that takes longer has gone astray. */
 const secondsMax = 600;
 
+/** Longest wait for rest at the end, in cycles. */
+const restCyclesMax = 50_000_000;
+function* nothingToDo(): Steps<void> {
+  // The oracle counts.
+}
 /** As fast as a device can, in messages per second. */
 const deviceRateMax = 2_000_000;
-const stormDevice = {
-  kind: "storm",
-  parameters: { queues: "1", entries: String(entriesPerDevice) },
-} as const;
-
-/** Mean cycles between two, by their number per second. */
-const spacing = (rate: number): number =>
-  rate === 0 ? Number.POSITIVE_INFINITY : cyclesPerSecond / rate;
 const perRound = (rate: number): number => Math.min(0.5, (rate * guestWork) / cyclesPerSecond);
 
 /** How far a run has come; seconds are the host's. */
@@ -88,9 +87,13 @@ export async function runPosting(
         interval: spacing(Math.min(options.rate, deviceRateMax)),
         urgent: options.urgent,
         vector,
+        records: undefined,
       },
       vector,
       seed,
+      rests: true,
+      account: nothingToDo,
+      patience: restCyclesMax,
       enough: () =>
         signal?.aborted === true ||
         oracle.posts >= options.posts ||
