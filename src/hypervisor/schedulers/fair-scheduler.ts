@@ -156,20 +156,6 @@ export class FairScheduler implements YieldingScheduler {
     yield* queue.waiting;
   }
 
-  /** A vCPU may run from now on that was held back. */
-  released(state: FairVcpu): void {
-    if (state.state === "waiting") {
-      this.#offer(state);
-      this.#callFor(state);
-    }
-  }
-
-  /** The LP where a vCPU runs or waits decides anew. */
-  reconsider(state: FairVcpu): void {
-    this.#protected[state.lp] = false;
-    this.#board.kick(state.lp);
-  }
-
   // ——— choosing
 
   #choose(lp: number, previous: FairVcpu | undefined): FairVcpu | undefined {
