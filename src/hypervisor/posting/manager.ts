@@ -10,6 +10,7 @@ import {
   store,
 } from "../../isa/operations.ts";
 import type { LpContext } from "./context.ts";
+import { controlOf, outstanding } from "./descriptor.ts";
 import {
   type DeviceHabits,
   type DeviceRoutes,
@@ -78,6 +79,8 @@ export function* manage(context: LpContext, habits: ManagerHabits): Script {
     yield* lookAtDevices(context, routes, progress);
   }
   yield* stopDevices(routes);
+  // The answer comes behind what they have sent.
+  yield* deviceTotal(routes);
   yield* finish(context, habits);
   yield portOut(exitPort, 1, 0n);
 }
@@ -183,17 +186,19 @@ function* finish(context: LpContext, habits: ManagerHabits): Steps<void> {
   }
   const { now } = context.environment;
   const deadline = now() + habits.patience;
-  let asleep = 0;
-  while (now() < deadline && asleep < 2) {
+  let looks = 0;
+  while (now() < deadline && looks < 2) {
     yield compute(pollCycles);
-    asleep = (yield* allAsleep(context)) ? asleep + 1 : 0;
+    looks = (yield* allAsleep(context, true)) ? looks + 1 : 0;
   }
-  habits.quiet(asleep >= 2);
+  habits.quiet(yield* allAsleep(context, false));
 }
 
-function* allAsleep({ vcpus }: LpContext): Steps<boolean> {
+/** @param forGood no vCPU has a notification under way that would wake it */
+function* allAsleep({ vcpus }: LpContext, forGood: boolean): Steps<boolean> {
   for (let vcpu = 0; vcpu < vcpus; vcpu++) {
     if ((yield load(vcpuBlock(vcpu) + vcpuField.state)) !== VcpuState.Blocked) return false;
+    if (forGood && ((yield load(controlOf(vcpu))) & outstanding) !== 0n) return false;
   }
   return true;
 }

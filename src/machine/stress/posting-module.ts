@@ -85,6 +85,7 @@ export function createSoftware(
   const { lps, vcpus, bug, ipiVirtualization } = options;
   const vectors = hypervisorVectors(options);
   let now: () => number = () => 0;
+  let startedAt = 0;
   const none = Number.POSITIVE_INFINITY;
   return postingSoftware({
     setup: { lps, vcpus, ipiVirtualization, bug, observer: noObserver },
@@ -107,7 +108,8 @@ export function createSoftware(
       rests: false,
       account: (vcpu, vector) => accountPost(now, vcpu, vector),
       patience: restCyclesMax,
-      enough: (made) => made >= options.posts || now() >= options.seconds * cyclesPerSecond,
+      enough: (made) =>
+        made >= options.posts || now() - startedAt >= options.seconds * cyclesPerSecond,
       quiet: () => undefined,
       tick: () => undefined,
     },
@@ -117,6 +119,7 @@ export function createSoftware(
     onLoad,
     onStart: (environment) => {
       now = environment.now;
+      startedAt = now();
     },
   });
 }
