@@ -31,11 +31,14 @@ function digits(value: number): string {
   return size >= 0.005 ? value.toFixed(2) : value.toPrecision(1);
 }
 
-/** An estimate with its confidence, when there is more than one run. */
+/** Below that part of the mean a spread is not worth its place. */
+const leastSpread = 0.001;
+
+/** An estimate with its confidence, when there is more than one run and they differ. */
 export function formatEstimate({ mean, halfWidth, runs }: Estimate): string {
   if (runs === 0) return "";
-  const spread = shortNumber(Number(halfWidth.toPrecision(2)));
-  return runs === 1 ? shortNumber(mean) : `${shortNumber(mean)} ±${spread}`;
+  if (runs === 1 || halfWidth <= Math.abs(mean) * leastSpread) return shortNumber(mean);
+  return `${shortNumber(mean)} ±${shortNumber(Number(halfWidth.toPrecision(2)))}`;
 }
 
 /** Text of one table per scenario and cost profile, with what a reader must know to trust it. */

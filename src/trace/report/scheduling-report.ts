@@ -86,7 +86,8 @@ function figureTable(cells: readonly Shown[]): string {
     ...names.map((name) => {
       const { mean, halfWidth, runs } = cell.figures[name];
       if (runs === 0) return "";
-      return runs === 1 ? short(mean) : `${short(mean)} ± ${short(halfWidth)}`;
+      const isSharp = runs === 1 || halfWidth <= Math.abs(mean) / 1000;
+      return isSharp ? short(mean) : `${short(mean)} ± ${short(Number(halfWidth.toPrecision(2)))}`;
     }),
   ]);
   const classes = new Map<string, string>();
