@@ -1,6 +1,8 @@
 import type { Assembler } from "../../../src/isa/assembler.ts";
 import {
   al,
+  cl,
+  cx,
   dx,
   eax,
   ebx,
@@ -9,20 +11,35 @@ import {
   edx,
   esi,
   esp,
+  mem8,
+  mem16,
   mem32,
 } from "../../../src/isa/assembler-operands.ts";
 import { emitExit, guest } from "../../machine/guests.ts";
 
 /** What the guest does, one after the other. Addresses are physical. */
 export type Step =
-  | readonly ["write", address: number, value: number]
-  /** Prints a doubleword. */
-  | readonly ["print", address: number]
+  | readonly ["write" | "write16" | "write8", address: number, value: number]
+  /** Prints a doubleword, or what is read of a word or a byte. */
+  | readonly ["print" | "print16" | "print8", address: number]
   /** Waits until all these bits are 0. */
   | readonly ["await", address: number, bits: number]
+  /** Waits until the doubleword is this. */
+  | readonly ["awaitValue", address: number, value: number]
   | readonly ["port", port: number, value: number];
 
-const operation = { end: 0, write: 1, print: 2, await: 3, port: 4 } as const;
+const operation = {
+  end: 0,
+  write: 1,
+  print: 2,
+  await: 3,
+  port: 4,
+  write16: 5,
+  write8: 6,
+  print16: 7,
+  print8: 8,
+  awaitValue: 9,
+} as const;
 const serialPort = 0x3f8;
 const stack = 0x7_f000;
 
@@ -45,24 +62,33 @@ export function peerGuest(steps: readonly Step[]): Uint8Array {
 
 function emitInterpreter(asm: Assembler): void {
   const next = asm.here("next");
+  const print = asm.label("print");
   asm.mov(eax, mem32(esi));
   asm.mov(edi, mem32(esi, { disp: 4 }));
   asm.mov(ecx, mem32(esi, { disp: 8 }));
   asm.add(esi, 12);
-  for (const [code, emit] of [
+  for (const [code, emit, then = next] of [
     [operation.write, () => asm.mov(mem32(edi), ecx)],
-    [operation.print, () => emitPrintWord(asm)],
+    [operation.write16, () => asm.mov(mem16(edi), cx)],
+    [operation.write8, () => asm.mov(mem8(edi), cl)],
+    [operation.print, () => asm.mov(ebx, mem32(edi)), print],
+    [operation.print16, () => asm.movzx(ebx, mem16(edi)), print],
+    [operation.print8, () => asm.movzx(ebx, mem8(edi)), print],
     [operation.await, () => emitAwait(asm)],
+    [operation.awaitValue, () => emitAwaitValue(asm)],
     [operation.port, () => emitPort(asm)],
   ] as const) {
     const other = asm.label(`not ${code}`);
     asm.cmp(eax, code);
     asm.jnz(other);
     emit();
-    asm.jmp(next);
+    asm.jmp(then);
     asm.here(other);
   }
   emitExit(asm, 0);
+  asm.here(print);
+  emitPrintWord(asm);
+  asm.jmp(next);
 }
 
 function emitAwait(asm: Assembler): void {
@@ -72,15 +98,21 @@ function emitAwait(asm: Assembler): void {
   asm.jnz(again);
 }
 
+function emitAwaitValue(asm: Assembler): void {
+  const again = asm.here("not yet");
+  asm.mov(eax, mem32(edi));
+  asm.cmp(eax, ecx);
+  asm.jnz(again);
+}
+
 function emitPort(asm: Assembler): void {
   asm.mov(edx, edi);
   asm.mov(eax, ecx);
   asm.out(dx, eax);
 }
 
-/** Eight digits and a line feed. */
+/** EBX in eight digits, and a line feed. */
 function emitPrintWord(asm: Assembler): void {
-  asm.mov(ebx, mem32(edi));
   asm.mov(ecx, 8);
   const digit = asm.here("digit");
   const decimal = asm.label("decimal");
@@ -112,4 +144,12 @@ function emitSend(asm: Assembler, name: string): void {
   asm.mov(eax, edi);
   asm.mov(dx, serialPort);
   asm.out(dx, al);
+}
+
+/** What the steps of a guest have printed, as numbers. */
+export function printedWords(text: string): number[] {
+  return text
+    .split("\n")
+    .filter((line) => /^[0-9a-f]{8}\r?$/.test(line))
+    .map((line) => Number.parseInt(line, 16));
 }

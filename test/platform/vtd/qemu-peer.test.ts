@@ -1,7 +1,3 @@
-import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
   FaultStatusBit,
@@ -10,12 +6,10 @@ import {
   vtdAddress,
 } from "../../../src/platform/vtd/registers.ts";
 import { runGuest } from "../../machine/run-guest.ts";
-import { peerGuest, type Step } from "./peer-guest.ts";
+import { peerGuest, printedWords, type Step } from "./peer-guest.ts";
+import { hasQemu, minute, runOnQemu } from "./run-on-qemu.ts";
 
-const qemu = "qemu-system-x86_64";
-const hasQemu = spawnSync(qemu, ["--version"]).status === 0;
 const megabytes = 32;
-const minute = 60_000;
 
 /** The teaching device, as slot 4 of bus 0, with its window where both machines have room for it. */
 const edu = { slot: 4, window: 0xe000_0000, requester: 0x20 } as const;
@@ -254,44 +248,15 @@ async function onVmxon(script: readonly Step[]): Promise<number[]> {
     devices: [{ kind: "edu", parameters: {} }],
   });
   expect(result.ending).toEqual({ type: "exit", value: 0 });
-  return words(serial);
+  return printedWords(serial);
 }
 
-async function onQemu(script: readonly Step[]): Promise<number[]> {
-  const folder = mkdtempSync(join(tmpdir(), "vmxon-peer-"));
-  try {
-    const image = join(folder, "guest.mb");
-    writeFileSync(image, peerGuest(script));
-    return words(
-      await output(qemu, [
-        ...["-machine", "q35,kernel-irqchip=split", "-accel", "tcg", "-m", String(megabytes)],
-        ...["-nodefaults", "-display", "none", "-vga", "none", "-serial", "stdio", "-no-reboot"],
-        ...["-device", "intel-iommu,intremap=on,aw-bits=48,eim=off"],
-        ...["-device", `edu,addr=${edu.slot},dma_mask=0xffffffffffff`],
-        ...["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", image],
-      ]),
-    );
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-}
-
-function output(command: string, args: readonly string[]): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ["ignore", "pipe", "ignore"], timeout: minute });
-    let text = "";
-    child.stdout.on("data", (chunk: Buffer) => {
-      text += chunk.toString("latin1");
-    });
-    child.on("error", reject).on("close", () => resolve(text));
-  });
-}
-
-const words = (text: string): number[] =>
-  text
-    .split("\n")
-    .filter((line) => /^[0-9a-f]{8}\r?$/.test(line))
-    .map((line) => Number.parseInt(line, 16));
+const onQemu = (script: readonly Step[]): Promise<number[]> =>
+  runOnQemu(peerGuest(script), [
+    ...["-machine", "q35,kernel-irqchip=split", "-m", String(megabytes)],
+    ...["-device", "intel-iommu,intremap=on,aw-bits=48,eim=off"],
+    ...["-device", `edu,addr=${edu.slot},dma_mask=0xffffffffffff`],
+  ]);
 
 describe.skipIf(!hasQemu)("QEMU's unit and ours", { timeout: minute }, () => {
   test("translate and block the same requests, and record the same faults", async () => {
