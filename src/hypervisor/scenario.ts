@@ -12,7 +12,7 @@ export interface HogWorkload {
   readonly unit: number;
 }
 
-/** Runs for `run`, then halts until a timer of `sleep`. A unit of work is one burst. Also an accounting thief, with the right lengths. */
+/** A periodic task: runs for `run` once in every `run` + `sleep`, and halts until then. A unit of work is one burst. Also an accounting thief, with the right lengths. */
 export interface BurstWorkload {
   readonly type: "bursts";
   readonly run: number;

@@ -15,6 +15,7 @@ import { type MemoryPlan, planMemory, wakeWord } from "./memory-plan.ts";
 import { writeMsrBitmaps } from "./msr-bitmaps.ts";
 import type { OutsideWorld } from "./outside-world.ts";
 import { PolicyHost } from "./policy-host.ts";
+import { PostLog } from "./post-log.ts";
 import { mapGuest } from "./second-stage.ts";
 import { VirtualCpu, VirtualMachine } from "./virtual-machine.ts";
 
@@ -55,6 +56,7 @@ export class ReferenceHypervisor {
   readonly lps: HostLp[] = [];
   readonly policyHost: PolicyHost;
   readonly guests: readonly GuestSoftware[];
+  readonly posts: PostLog;
   /** LPs that are in VMX operation and wait for the start. */
   prepared = 0;
   /** Clock of the machine at the start of the run; undefined before it. */
@@ -80,6 +82,7 @@ export class ReferenceHypervisor {
       () => this.now(),
       (lp) => this.lps[lp]?.current,
     );
+    this.posts = new PostLog(setup.recorder, () => this.now());
     this.guests = this.vcpus.map(setup.guests);
   }
 
@@ -126,7 +129,11 @@ export class ReferenceHypervisor {
     const { outside, topology, costs } = this.setup;
     if (environment.lp < topology.lps.length) return new LpLoop(this, environment).run();
     const now = (): number | undefined => (this.origin === undefined ? undefined : this.now());
-    return outside.run(environment, BigInt(this.plan.devices), now, costs["device.interrupt"]);
+    const doorbell = BigInt(this.plan.devices);
+    return outside.run(
+      { environment, doorbell, now, posts: this.posts },
+      costs["device.interrupt"],
+    );
   }
 
   #load(ram: Uint8Array, freeFrom: number): void {
@@ -167,6 +174,7 @@ export class ReferenceHypervisor {
   *#guestHandler({ lp }: ScriptEnvironment, vector: number): Script {
     const vcpu = this.lps[lp]?.current;
     const guest = vcpu === undefined ? undefined : this.guests[vcpu.id];
+    if (vcpu !== undefined) this.posts.delivered(lp, vcpu, vector);
     if (guest?.interrupt !== undefined) yield* guest.interrupt(vector);
     yield wrmsr(msr.x2apicEoi, 0n);
   }

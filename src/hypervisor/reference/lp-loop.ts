@@ -505,6 +505,7 @@ export class LpLoop {
     reason: WakeReason,
     sender: VirtualCpu | undefined,
   ): Steps<void> {
+    if (vector !== guestVector.device) this.hypervisor.posts.posted(this.lp.index, vcpu, vector);
     if (!this.#posts) {
       vcpu.pending.add(vector);
       yield* this.#attract(vcpu, reason, sender);

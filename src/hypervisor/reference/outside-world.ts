@@ -7,8 +7,10 @@ import {
   spin,
   wrmsr,
 } from "../../isa/operations.ts";
+import { noLp } from "../run-record.ts";
 import { msr } from "../vmx/architecture.ts";
 import { enableApic } from "../vmx/vmx-operation.ts";
+import type { PostLog } from "./post-log.ts";
 import { postByDescriptor } from "./posted-interrupts.ts";
 import { guestVector, hostVector } from "./vectors.ts";
 import type { VirtualCpu } from "./virtual-machine.ts";
@@ -22,6 +24,16 @@ interface Arrival {
   readonly happen: () => void;
   /** By the descriptor of the vCPU, or to an LP of the hypervisor. */
   readonly isPosted: boolean;
+}
+
+/** What the agent's program is given. */
+export interface OutsideSetup {
+  readonly environment: ScriptEnvironment;
+  /** Physical address. */
+  readonly doorbell: bigint;
+  /** Nanoseconds since the start; undefined before it. */
+  readonly now: () => number | undefined;
+  readonly posts: PostLog;
 }
 
 const longest = 1e9;
@@ -56,15 +68,10 @@ export class OutsideWorld {
 
   /**
    * The agent's program.
-   * @param doorbell physical address
-   * @param now nanoseconds since the start; undefined before it
+   * @param latency from a device's message until it has arrived, in nanoseconds
    */
-  *run(
-    environment: ScriptEnvironment,
-    doorbell: bigint,
-    now: () => number | undefined,
-    latency: number,
-  ): Script {
+  *run(setup: OutsideSetup, latency: number): Script {
+    const { doorbell, now } = setup;
     yield* enableApic();
     while (now() === undefined) yield spin(doorbell, 8, 0n, glance);
     for (;;) {
@@ -72,15 +79,18 @@ export class OutsideWorld {
       const time = now() ?? 0;
       while (this.#arrivals.least + latency <= time) {
         const arrival = this.#arrivals.take();
-        if (arrival !== undefined) yield* this.#deliver(environment, arrival);
+        if (arrival !== undefined) yield* this.#deliver(setup, arrival);
       }
       const left = Math.min(longest, this.#arrivals.least + latency - (now() ?? 0));
       if (left > 0) yield spin(doorbell, 8, rings, left);
     }
   }
 
-  *#deliver({ apicIds }: ScriptEnvironment, { vcpu, happen, isPosted }: Arrival): Steps<void> {
+  *#deliver({ environment, posts }: OutsideSetup, arrival: Arrival): Steps<void> {
+    const { vcpu, happen, isPosted } = arrival;
+    const { apicIds } = environment;
     happen();
+    posts.posted(noLp, vcpu, guestVector.device);
     if (isPosted) {
       const owed = yield* postByDescriptor(vcpu, guestVector.device);
       if (owed !== undefined) yield command(owed.apicId, owed.vector);

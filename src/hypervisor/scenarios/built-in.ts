@@ -65,6 +65,15 @@ const io = (device: IoDevice): Workload => ({
   connections: 2,
 });
 
+/** As many clients as keep a vCPU busy. */
+const busyIo = (device: IoDevice): Workload => ({
+  type: "io",
+  device,
+  service: 10 * microsecond,
+  think: 30 * microsecond,
+  connections: 16,
+});
+
 const barrier: Workload = { type: "barrier", phase: 500 * microsecond, imbalance: 0.1, spins: 0 };
 const probe: Workload = { type: "latency-probe", period: millisecond };
 const ticks: Workload = { type: "ticks", period: 4 * millisecond, handler: 5 * microsecond };
@@ -118,6 +127,15 @@ export const builtInScenarios: readonly Scenario[] = [
     vm("io", [io("posted")], { copies: 1 }),
     vm("hog", [hog]),
   ]),
+  scenario(
+    "io-busy-emulated",
+    "a vCPU with more requests than it can answer, through an emulated device",
+    [vm("io", [busyIo("emulated")], { copies: 1, vcpus: 1 })],
+    { posting: false },
+  ),
+  scenario("io-busy-posted", "the same through posted interrupts", [
+    vm("io", [busyIo("posted")], { copies: 1, vcpus: 1 }),
+  ]),
   scenario("io-alone", "one vCPU that answers requests, with LPs to spare", [
     vm("io", [io("posted")], { copies: 1, vcpus: 1 }),
   ]),
@@ -128,7 +146,7 @@ export const builtInScenarios: readonly Scenario[] = [
   scenario(
     "locks-and-shootdowns",
     "VMs of which half contends for a lock and half shoots TLBs down",
-    [vm("file-server", [spinlock("ticket"), shootdown("ipi-wait")])],
+    [vm("file-server", [spinlock("paravirtual"), shootdown("ipi-wait")])],
   ),
   scenario("compile", "parallel work that seldom meets at a lock", [
     vm("compile", [

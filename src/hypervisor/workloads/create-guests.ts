@@ -1,4 +1,5 @@
 import type { GuestFactory, GuestSoftware } from "../reference/guest-software.ts";
+import { guestVector } from "../reference/vectors.ts";
 import type { PlacedVm, Workload } from "../scenario.ts";
 import { Barrier } from "./barrier.ts";
 import { type Group, GuestKit, type RunKit } from "./guest-kit.ts";
@@ -6,7 +7,7 @@ import { Hog } from "./hog.ts";
 import { Io } from "./io.ts";
 import { type Lock, makeLock } from "./locks.ts";
 import { Consumer, type Pair, Producer } from "./producer-consumer.ts";
-import { Shootdown } from "./shootdown.ts";
+import { answerShootdown, Shootdown } from "./shootdown.ts";
 import { Spinlock } from "./spinlock.ts";
 import { Bursts, LatencyProbe, Ticks } from "./timers.ts";
 
@@ -28,7 +29,21 @@ export function createGuests(vms: readonly PlacedVm[], run: RunKit): GuestFactor
     const key = `${vcpu.vm.id} ${number}`;
     const shared = groups.get(key) ?? makeShared(workload);
     groups.set(key, shared);
-    return createGuest(new GuestKit(vcpu, run, shared), workload, number, shared);
+    const kit = new GuestKit(vcpu, run, shared);
+    const guest = createGuest(kit, workload, number, shared);
+    const shootdown = placed?.workloads.find((one) => one.type === "shootdown");
+    return shootdown === undefined ? guest : answering(guest, kit, shootdown.handler);
+  };
+}
+
+/** The guest, and what every vCPU of a VM does when a sibling shoots its TLB down. */
+function answering(guest: GuestSoftware, kit: GuestKit, handler: number): GuestSoftware {
+  return {
+    main: (environment) => guest.main(environment),
+    *interrupt(vector) {
+      if (vector === guestVector.shootdown) yield* answerShootdown(kit, handler);
+      else if (guest.interrupt !== undefined) yield* guest.interrupt(vector);
+    },
   };
 }
 

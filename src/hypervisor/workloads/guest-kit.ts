@@ -13,11 +13,14 @@ export interface RunKit {
   /** Nanoseconds since the start of the run, and the clock at its start. */
   readonly now: () => number;
   readonly origin: () => number;
+  /** By number of the vCPU; complete before the run. */
+  readonly kits: GuestKit[];
 }
 
 /** An IPI under way to a vCPU. */
 interface Letter {
   readonly id: number;
+  readonly vector: number;
   readonly sender: GuestKit;
 }
 
@@ -42,6 +45,7 @@ export class GuestKit {
     this.run = run;
     this.group = group;
     group.members.push(this);
+    run.kits[vcpu.id] = this;
   }
 
   get recorder(): RunRecorder {
@@ -52,6 +56,12 @@ export class GuestKit {
   }
   now(): number {
     return this.run.now();
+  }
+
+  /** The other vCPUs of the VM. */
+  siblings(): readonly GuestKit[] {
+    const others = this.vcpu.vm.vcpus.filter((other) => other !== this.vcpu);
+    return others.flatMap(({ id }) => this.run.kits[id] ?? []);
   }
 
   /** So many units of the workload are done. */
@@ -86,28 +96,28 @@ export class GuestKit {
 
   /** An IPI to one sibling. */
   *sendIpi(to: GuestKit, vector: number): Steps<void> {
-    this.#address(to);
+    this.#address(to, vector);
     const command = (BigInt(to.vcpu.index) << 32n) | BigInt(vector);
     yield wrmsr(msr.x2apicCommand, command);
   }
 
-  #address(to: GuestKit): void {
+  #address(to: GuestKit, vector: number): void {
     const id = this.recorder.count;
-    to.#letters.push({ id, sender: this });
+    to.#letters.push({ id, vector, sender: this });
     this.recorder.ipiSend(this.now(), this.lp, this.vcpu.id, id, to.vcpu.id);
   }
 
   /** In the handler of an IPI that asks for nothing. */
-  *acknowledge(): Steps<void> {
-    this.takeIpis();
+  *acknowledge(vector: number): Steps<void> {
+    this.takeIpis(vector);
     yield compute(this.run.costs["memory.line-transfer"]);
   }
 
   /** In the handler: the IPIs that it answers. */
-  takeIpis(): readonly GuestKit[] {
-    const letters = this.#letters;
+  takeIpis(vector: number): readonly GuestKit[] {
+    const letters = this.#letters.filter((letter) => letter.vector === vector);
     if (letters.length === 0) return [];
-    this.#letters = [];
+    this.#letters = this.#letters.filter((letter) => letter.vector !== vector);
     for (const { id, sender } of letters) {
       this.recorder.ipiAcknowledge(this.now(), this.lp, this.vcpu.id, id, sender.vcpu.id);
     }

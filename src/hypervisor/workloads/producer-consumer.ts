@@ -46,8 +46,8 @@ abstract class Partner implements GuestSoftware {
     yield* this.kit.sendIpi(other, guestVector.notify);
   }
 
-  *interrupt(): Steps<void> {
-    yield* this.kit.acknowledge();
+  *interrupt(vector: number): Steps<void> {
+    yield* this.kit.acknowledge(vector);
   }
 }
 

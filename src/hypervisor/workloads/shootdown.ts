@@ -54,7 +54,7 @@ export class Shootdown implements GuestSoftware {
   /** Whom to send to. A paravirtual guest sees who does not run, and leaves a flush to the hypervisor. */
   *#targets(): Steps<readonly GuestKit[]> {
     const kit = this.#kit;
-    const others = kit.group.members.filter((member) => member !== kit);
+    const others = kit.siblings();
     if (this.#workload.mode === "ipi-wait") return others;
     yield compute(others.length * kit.run.costs["memory.line-transfer"]);
     return others.filter(({ vcpu }) => {
@@ -62,11 +62,12 @@ export class Shootdown implements GuestSoftware {
       return vcpu.state === "running";
     });
   }
+}
 
-  *interrupt(): Steps<void> {
-    yield compute(this.#workload.handler);
-    for (const { vcpu } of this.#kit.takeIpis()) {
-      yield exchangeAdd(shootdownWord(vcpu.index), 8, minusOne);
-    }
+/** Every vCPU of a VM handles the interrupt, whatever it does otherwise. */
+export function* answerShootdown(kit: GuestKit, handler: number): Steps<void> {
+  yield compute(handler);
+  for (const { vcpu } of kit.takeIpis(guestVector.shootdown)) {
+    yield exchangeAdd(shootdownWord(vcpu.index), 8, minusOne);
   }
 }

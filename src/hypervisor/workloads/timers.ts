@@ -37,7 +37,7 @@ abstract class Sleeper implements GuestSoftware {
   protected *fired(): Steps<void> {}
 }
 
-/** Computes for a while, sleeps for a while. */
+/** Computes for a while and sleeps until its period, of both together, is over: later bursts do not shift by the delay of one. */
 export class Bursts extends Sleeper {
   readonly #workload: BurstWorkload;
 
@@ -47,11 +47,13 @@ export class Bursts extends Sleeper {
   }
   *main(): Script {
     const { run, sleep } = this.#workload;
+    const period = run + sleep;
     yield sti();
     for (;;) {
       yield compute(run);
       this.kit.worked(1);
-      yield* this.sleepUntil((yield* this.kit.readTime()) + sleep);
+      const now = yield* this.kit.readTime();
+      yield* this.sleepUntil((Math.floor(now / period) + 1) * period);
     }
   }
 }

@@ -55,6 +55,7 @@ export async function runSchedulingJob(job: SchedulingJob): Promise<RunRecord> {
       recorder,
       costs,
       outside,
+      kits: [],
       now: () => hypervisor.now(),
       origin: () => hypervisor.origin ?? 0,
     }),

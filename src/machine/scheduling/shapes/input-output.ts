@@ -87,11 +87,11 @@ export const inputOutputExperiments: readonly Experiment[] = [
     variants: {
       injected: {
         policy: "null",
-        scenario: alone(builtIn("io-emulated"), 0),
+        scenario: builtIn("io-busy-emulated"),
         overcommit: 1,
         lps: 2,
       },
-      posted: { policy: "null", scenario: alone(builtIn("io-posted"), 0), overcommit: 1, lps: 2 },
+      posted: { policy: "null", scenario: builtIn("io-busy-posted"), overcommit: 1, lps: 2 },
     },
     judge(results) {
       const service = serviceOf(builtIn("io-posted"));
