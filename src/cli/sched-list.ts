@@ -12,7 +12,7 @@ export function formatSchedList(): string {
   );
   const profiles = builtInProfiles.map(({ name, title }) => `${name.padEnd(24)}${title}\n`);
   return [
-    "policies (--policy NAME or NAME:parameter=value):\n",
+    "policies (--policy NAME, NAME+core for whole cores, NAME:parameter=value):\n",
     ...policies.map((policy) => indent(formatPolicy(policy))),
     "\nscenarios (--scenario):\n",
     ...scenarios.map(indent),

@@ -6,7 +6,7 @@ import { CostProfileError, readProfile } from "../hypervisor/costs/read-profile.
 import { lpsOf, millisecond, placeVms, type Scenario, vcpusMax } from "../hypervisor/scenario.ts";
 import { builtInScenarios } from "../hypervisor/scenarios/built-in.ts";
 import { ParameterError, resolveParameters } from "../hypervisor/schedulers/parameters.ts";
-import { policies } from "../hypervisor/schedulers/registry.ts";
+import { findPolicy, policies } from "../hypervisor/schedulers/registry.ts";
 import { readInputFile } from "../machine/input-files.ts";
 import type {
   BenchRequest,
@@ -58,7 +58,7 @@ function policyChoice(text: string): PolicyChoice {
     const source = { type: "file", name: basename(name), path } as const;
     return { label: [basename(name), ...settings].join(":"), source, parameters };
   }
-  const policy = policies.find((candidate) => candidate.name === name);
+  const policy = findPolicy(name);
   if (policy === undefined) {
     throw new UserError(
       unknownName(

@@ -5,11 +5,10 @@ import { credit2 } from "./credit2.ts";
 import { eevdf } from "./eevdf.ts";
 import { gang } from "./gang.ts";
 import { nullPolicy } from "./null.ts";
-import { type ParameterValues, resolveParameters } from "./parameters.ts";
 import { relaxedCoScheduling } from "./relaxed-co-scheduling.ts";
 import { roundRobin } from "./round-robin.ts";
 import { rtds } from "./rtds.ts";
-import type { Policy, Scheduler, SchedulerHost } from "./scheduler.ts";
+import type { Policy } from "./scheduler.ts";
 
 /** The policies there are. */
 export const policies: readonly Policy[] = [
@@ -33,17 +32,4 @@ export function findPolicy(name: string): Policy | undefined {
     return policy === undefined ? undefined : withCoreGranularity(policy);
   }
   return policies.find((policy) => policy.name === name);
-}
-
-/**
- * A scheduler of a policy, built in or of a user's own.
- * @param given parameters that are not to be the defaults
- * @throws ParameterError
- */
-export function createScheduler(
-  policy: Policy,
-  host: SchedulerHost,
-  given: ParameterValues = {},
-): Scheduler {
-  return policy.create(host, resolveParameters(policy.parameters ?? {}, given));
 }

@@ -1,15 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { Prng } from "../../../src/base/prng.ts";
 import {
   ParameterError,
   resolveParameters,
 } from "../../../src/hypervisor/schedulers/parameters.ts";
-import {
-  createScheduler,
-  findPolicy,
-  policies,
-} from "../../../src/hypervisor/schedulers/registry.ts";
-import type { SchedulerHost } from "../../../src/hypervisor/schedulers/scheduler.ts";
+import { findPolicy, policies } from "../../../src/hypervisor/schedulers/registry.ts";
 import { distance, makeTopology } from "../../../src/hypervisor/schedulers/topology.ts";
 
 describe("the registry", () => {
@@ -56,16 +50,7 @@ describe("the registry", () => {
     ["credit2", { scope: "node" }, /^scope = node: must be one of lp, core, socket, all$/],
     ["credit", { boost: 1 }, /^boost = 1: must be a boolean$/],
   ])("%s refuses %j", (name, parameters, message) => {
-    const policy = findPolicy(name);
-    const host: SchedulerHost = {
-      topology: makeTopology({ sockets: 1, coresPerSocket: 1, threadsPerCore: 1 }),
-      random: new Prng(1),
-      now: () => 0,
-      kick: () => {},
-      running: () => undefined,
-      at: () => {},
-    };
-    const create = () => policy && createScheduler(policy, host, parameters);
+    const create = () => resolveParameters(findPolicy(name)?.parameters ?? {}, parameters);
     expect(create).toThrow(ParameterError);
     expect(create).toThrow(message);
   });
