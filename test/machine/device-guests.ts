@@ -130,7 +130,10 @@ function emitGate(asm: Assembler, idt: Label, vector: number, handler: Label): v
 
 let checks = 0;
 
-/** Ends the machine with `status` unless a word of memory is `value`. */
+/** What a guest that has found something wrong adds to its status. */
+const wrong = 100;
+
+/** Ends the machine with `wrong` + `status` unless a word of memory is `value`. */
 export function emitExpect(
   asm: Assembler,
   word: ReturnType<typeof mem32>,
@@ -141,7 +144,7 @@ export function emitExpect(
   asm.mov(eax, word);
   asm.cmp(eax, value | 0);
   asm.je(good);
-  asm.mov(eax, status);
+  asm.mov(eax, wrong + status);
   asm.mov(dx, debugExitPort);
   asm.out(dx, eax);
   asm.here(good);
