@@ -227,8 +227,14 @@ export class LpLoop {
     return next;
   }
 
-  #checked({ vcpu, slice }: Decision, previous: VirtualCpu | undefined): VirtualCpu | undefined {
+  /** A user's policy may answer anything. */
+  #checked(
+    decision: Decision | undefined,
+    previous: VirtualCpu | undefined,
+  ): VirtualCpu | undefined {
     const { hypervisor, lp } = this;
+    if (decision === undefined) throw new PolicyError(`pick(${lp.index}) answered nothing`);
+    const { vcpu, slice } = decision;
     if (!(slice > 0)) throw new PolicyError(`pick(${lp.index}) gave a slice of ${slice} ns`);
     if (vcpu === undefined) return undefined;
     const next = hypervisor.vcpus[vcpu.id];
@@ -237,7 +243,8 @@ export class LpLoop {
     }
     const name = `vCPU ${next.index} of ${next.vm.name}`;
     if (next !== previous && next.state !== "ready") {
-      const where = next.state === "running" ? `runs on LP ${next.lp}` : "is blocked";
+      const user = hypervisor.lps.find(({ current }) => current === next);
+      const where = user === undefined ? "is blocked" : `runs on LP ${user.index}`;
       throw new PolicyError(`pick(${lp.index}) answered ${name}, which ${where}`);
     }
     if (next.affinity[lp.index] !== true) {

@@ -1,28 +1,106 @@
+import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { EventKind } from "../../../src/hypervisor/run-record.ts";
-import { settled } from "../../../src/hypervisor/settled-events.ts";
+import type { RunRecord } from "../../../src/hypervisor/run-record.ts";
+import { millisecond } from "../../../src/hypervisor/scenario.ts";
+import { measure } from "../../../src/machine/scheduling/metrics/summary.ts";
 import { runSchedulingJob } from "../../../src/machine/scheduling/run-scheduling-job.ts";
-import { jobOf, scenarioOf } from "./jobs.ts";
+import { jobOf, scenarioNamed, scenarioOf } from "./jobs.ts";
 
 const hog = { type: "hog", unit: 100_000 } as const;
+const pinned = { workloads: [hog], affinity: "pinned" } as const;
+const twoHogs = scenarioOf([
+  { name: "a", ...pinned },
+  { name: "b", ...pinned },
+]);
 
-describe("two hogs to each LP", () => {
-  it("get half of it each", async () => {
-    const scenario = scenarioOf([
-      { name: "a", workloads: [hog], affinity: "pinned" },
-      { name: "b", workloads: [hog], affinity: "pinned" },
-    ]);
-    const record = await runSchedulingJob(jobOf(scenario));
-    expect(record.ending).toEqual({ type: "completed" });
-    const events = settled(record.events);
-    const running = new Float64Array(4);
-    for (const [n, kind] of events.kind.entries()) {
-      const vcpu = events.vcpu[n] ?? 0;
-      const time = events.time[n] ?? 0;
-      if (kind === EventKind.Dispatch) running[vcpu] = (running[vcpu] ?? 0) - time;
-      if (kind === EventKind.Deschedule) running[vcpu] = (running[vcpu] ?? 0) + time;
-    }
-    const shares = [...running].map((ns) => (ns < 0 ? ns + record.duration : ns) / record.duration);
-    for (const share of shares) expect(share).toBeCloseTo(0.5, 1);
+describe("two hogs pinned to an LP", () => {
+  for (const [policy, slice] of [
+    ["round-robin", 10],
+    ["credit", 30],
+    ["eevdf", 3],
+  ] as const) {
+    it(`get half of it each under ${policy}, to within one slice`, async () => {
+      const duration = 300 * millisecond;
+      const record = await runSchedulingJob(jobOf(twoHogs, policy, { duration, check: false }));
+      expect(record.ending).toEqual({ type: "completed" });
+      for (const { run } of measure(record).times) {
+        expect(Math.abs(run - duration / 2)).toBeLessThanOrEqual(slice * millisecond);
+      }
+    });
+  }
+});
+
+describe("time", () => {
+  for (const name of ["mixed", "producer-consumer", "spinlock-paravirtual", "io-posted"]) {
+    it(`is run, steal, idle or blocked, exactly, for every vCPU of ${name}`, async () => {
+      const job = jobOf(scenarioNamed(name), "eevdf", {
+        duration: 20 * millisecond,
+        overcommit: 2,
+        check: false,
+      });
+      const { times, wall, conservation } = measure(await runSchedulingJob(job));
+      expect(wall).toBe(20 * millisecond);
+      for (const { run, steal, idle, blocked, guest, hypervisor } of times) {
+        expect(run + steal + idle + blocked).toBe(wall);
+        expect(guest).toBeGreaterThanOrEqual(0);
+        expect(hypervisor).toBeGreaterThanOrEqual(0);
+      }
+      expect(conservation.wasted).toBeLessThan(0.05 * wall);
+    });
+  }
+});
+
+describe("one vCPU to each LP", () => {
+  it("does under the null policy what it does alone", async () => {
+    const one = { name: "a", vcpus: 1, copies: 1, workloads: [hog], affinity: [0] } as const;
+    const other = { ...one, name: "b", affinity: [1] } as const;
+    const alone = await work([one]);
+    const beside = await work([one, other]);
+    expect(beside[0]).toBe(alone[0]);
+    // All of the machine's time but for the little that the hypervisor takes.
+    expect(alone[0]).toBeGreaterThanOrEqual(9990);
+  });
+
+  async function work(vms: Parameters<typeof scenarioOf>[0]): Promise<number[]> {
+    const record = await runSchedulingJob(jobOf(scenarioOf(vms), "null", { check: false }));
+    const { duration } = record;
+    return measure(record).vmSummaries.map(({ throughput }) =>
+      Math.round((throughput * duration) / 1e8),
+    );
+  }
+});
+
+describe("the record", () => {
+  it("is the same, byte for byte, for the same seed, and another for another", async () => {
+    const digestOf = async (seed: number): Promise<string> => {
+      const job = jobOf(scenarioNamed("mixed"), "credit", { duration: 10 * millisecond, seed });
+      return digest(await runSchedulingJob({ ...job, check: false }));
+    };
+    const first = await digestOf(1);
+    expect(await digestOf(1)).toBe(first);
+    expect(await digestOf(2)).not.toBe(first);
+  });
+});
+
+function digest({ events }: RunRecord): string {
+  const hash = createHash("sha256");
+  for (const column of Object.values(events)) {
+    hash.update(new Uint8Array(column.buffer, column.byteOffset, column.byteLength));
+  }
+  return hash.digest("hex");
+}
+
+describe("a policy that breaks a rule", () => {
+  it("ends the run with what it did; what was recorded is kept", async () => {
+    const path = new URL("./greedy-policy.js", import.meta.url).pathname;
+    const record = await runSchedulingJob({
+      ...jobOf(scenarioOf([{ name: "a", workloads: [hog] }])),
+      policy: { type: "file", name: "greedy-policy.js", path },
+    });
+    expect(record.ending).toEqual({
+      type: "failed",
+      message: expect.stringMatching(/^pick\(\d\) answered vCPU 0 of a, which runs on LP \d$/),
+    });
+    expect(record.events.time.length).toBeGreaterThan(0);
   });
 });
