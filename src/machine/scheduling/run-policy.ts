@@ -1,9 +1,9 @@
-import { pathToFileURL } from "node:url";
 import { ParameterError, resolveParameters } from "../../hypervisor/schedulers/parameters.ts";
 import { findPolicy, policies } from "../../hypervisor/schedulers/registry.ts";
 import type { Policy, Scheduler, SchedulerHost } from "../../hypervisor/schedulers/scheduler.ts";
 import { UserError } from "../user-error.ts";
 import type { PolicySource, SchedulingJob } from "./job.ts";
+import { importUserModule } from "./user-module.ts";
 
 /**
  * What makes the scheduler of a job.
@@ -39,9 +39,9 @@ async function findOrLoad(source: PolicySource): Promise<Policy> {
 }
 
 async function loadPolicy(path: string, name: string): Promise<Policy> {
-  let exports: { policy?: unknown };
+  let exports: { readonly policy?: unknown };
   try {
-    exports = (await import(pathToFileURL(path).href)) as { policy?: unknown };
+    exports = await importUserModule(path);
   } catch (error) {
     throw new UserError(`${name}: cannot be loaded: ${String(error)}`);
   }

@@ -51,7 +51,7 @@ export function lineChart(
           line(
             lineClass(n),
             plot.x(a),
-            plot.y(b - half),
+            plot.y(Math.max(0, b - half)),
             plot.x(a),
             plot.y(Math.min(top, b + half)),
           ),

@@ -20,7 +20,7 @@ import { element, escapeText } from "./markup.ts";
 const rowHeight = 26;
 const barHeight = 16;
 /** More bars than that are not a picture any more. */
-const barsMax = 1500;
+const barsMax = 700;
 const longest = 20_000_000;
 const shortest = 100_000;
 

@@ -104,6 +104,20 @@ describe("figures", () => {
     ]);
   });
 
+  it("of a policy that never picks anybody are none", async () => {
+    const [job] = plan.jobs;
+    if (job === undefined) throw new Error("no job");
+    const outcome = await performJob(async (one) => {
+      const record = toySimulation(one);
+      const kind = record.events.kind.map((value) => (value <= 1 ? 20 : value));
+      return { ...record, events: { ...record.events, kind } };
+    }, job);
+    expect(outcome).toMatchObject({
+      type: "done",
+      summary: { ending: { type: "failed", message: expect.stringMatching(/never picked/) } },
+    });
+  });
+
   it("mark best and worst only where they are apart", async () => {
     const cells = benchCells(plan, await outcomesOf());
     const two = cells.slice(0, 2).map((cell, n) => ({
