@@ -119,6 +119,23 @@ describe("a queue", () => {
     expect(bench.messages).toHaveLength(6);
   });
 
+  test("whose entry is masked sends one message for all when the mask is lifted", () => {
+    const bench = newStorm();
+    const control0 = 12;
+    const pendingBits = 0x800;
+    bench.write(control0, 1, 1);
+    bench.write(queue(0, interval), 10);
+    bench.write(queue(0, count), 5);
+    bench.write(queue(0, control), run);
+    bench.advance(1000);
+    expect(bench.messages).toEqual([]);
+    expect(bench.read(pendingBits, 1)).toBe(1);
+    expect(bench.read(queue(0, sent))).toBe(5);
+    bench.write(control0, 0, 1);
+    expect(bench.messages).toEqual([0x40]);
+    expect(bench.read(pendingBits, 1)).toBe(0);
+  });
+
   test("drops what no entry can carry", () => {
     const bench = newStorm();
     bench.write(queue(0, first), 4);
