@@ -51,10 +51,6 @@ export class RecordRing {
     return true;
   }
 
-  get isEmpty(): boolean {
-    return Atomics.load(this.#words, this.#taken) === Atomics.load(this.#words, this.#put);
-  }
-
   /** The sender has put records: wakes the receiver. */
   ring(): void {
     Atomics.notify(this.#words, this.#put);
