@@ -99,7 +99,7 @@ export class AddressSpace {
     if (this.slow || walker.mode !== PagingMode.fourLevel || walker.secondStage.enabled) {
       return 0;
     }
-    if (walker.watchesPage) {
+    if (walker.watchesPage || walker.usesKeys) {
       return 0;
     }
     if (user) {
@@ -199,6 +199,17 @@ export class AddressSpace {
     this.#chooseId();
     this.modeChanged();
     this.#forgetFetch();
+  }
+
+  /**
+   * PKRU or IA32_PKRS is loaded. What the TLB knows depends on them, in every address space.
+   * @param offset of the register in the window
+   */
+  loadKeys(offset: number, value: number): void {
+    if (this.#state.read32(offset) !== value) {
+      this.#state.write32(offset, value);
+      this.invalidateAll();
+    }
   }
 
   /** A translation out of a large page is being entered into the TLB. */

@@ -113,6 +113,11 @@ export class CpuidLeaves {
         result.ecx >>>= 0;
         result.edx >>>= 0;
         return;
+      case 7:
+        if (subleaf === 0 && (state.low("cr4") & cr4Bit.PKE) !== 0) {
+          result.ecx = (result.ecx | (1 << 4)) >>> 0;
+        }
+        return;
       case 0xb:
         if (subleaf > 1) {
           result.ecx = subleaf & 0xff;

@@ -29,6 +29,8 @@ export type WideRegister = Exclude<
   | "interruptibility"
   | "index"
   | "mxcsr"
+  | "iteration"
+  | "pkru"
   | "fcw"
   | "fsw"
   | "ftw"

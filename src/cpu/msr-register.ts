@@ -9,8 +9,8 @@ export interface MsrOwner {
   readonly model: CpuModel;
   readonly clock: Clock;
   readonly apic: LocalApic;
-  /** Told when EFER.NXE has changed. */
-  readonly addressSpace: { changed(): void };
+  /** Told when EFER.NXE has changed; loads IA32_PKRS. */
+  readonly addressSpace: { changed(): void; loadKeys(offset: number, value: number): void };
   /** IA32_APIC_BASE was written. */
   apicBaseChanged(): void;
 }

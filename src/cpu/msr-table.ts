@@ -242,6 +242,22 @@ const efer: Msr = {
   },
 };
 
+const pkrs: Msr = {
+  address: 0x6e1,
+  name: "IA32_PKRS",
+  read: ({ state }) => state.get("pkrs"),
+  write: (owner, value) => {
+    if (value >> 32n !== 0n) {
+      return false;
+    }
+    owner.addressSpace.loadKeys(lpOffset.pkrs, Number(value));
+    return true;
+  },
+  reset: ({ state }) => {
+    state.set("pkrs", 0n);
+  },
+};
+
 export const platformInfoBit = { cpuidFaulting: 1n << 31n } as const;
 /** IA32_MISC_FEATURES_ENABLES, bit 0: CPUID faults above privilege level 0. */
 export const miscFeaturesEnables = 0x140;
@@ -337,6 +353,9 @@ export function msrTable(model: CpuModel): readonly Msr[] {
     table.push(
       inRegister(0xc000_0103, "IA32_TSC_AUX", "tscAux", { legal: onlyBits(0xffff_ffffn) }),
     );
+  }
+  if (features.has("pks")) {
+    table.push(pkrs);
   }
   if (features.has("xsaves")) {
     // No supervisor state component is offered.

@@ -19,7 +19,7 @@ export const Request = {
 } as const;
 
 /** Page-fault error code. */
-const errorBit = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
+const errorBit = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16, key: 32 } as const;
 /** Entries of all levels and formats: low half. */
 const entryBit = {
   present: 1,
@@ -31,6 +31,9 @@ const entryBit = {
 } as const;
 /** The bits of `access` in `SecondStage.translate` that tell of the linear address's page. */
 const PageAccess = { user: 16, writable: 32, executeDisable: 64 } as const;
+/** The key in the high half of an entry that maps a page, and the two bits of a key in PKRU and IA32_PKRS. */
+const keyShift = 27;
+const keyBit = { accessDisable: 1, writeDisable: 2 } as const;
 const noExecute = 0x8000_0000;
 
 /** Accesses a TLB entry may be filled for. */
@@ -62,6 +65,9 @@ export class PageWalker {
   #smap = false;
   #noExecute = false;
   #pageSizeExtension = false;
+  /** CR4.PKE and CR4.PKS, where they count: under 4-level paging. */
+  #userKeys = false;
+  #supervisorKeys = false;
   /** Bits of the high half of an entry that must be zero. */
   #reservedHigh = 0;
 
@@ -73,8 +79,12 @@ export class PageWalker {
       (this.#smep ? 8 : 0) |
       (this.#smap ? 16 : 0) |
       (this.#noExecute ? 32 : 0) |
-      (this.#pageSizeExtension ? 64 : 0)
+      (this.#pageSizeExtension || this.usesKeys ? 64 : 0)
     );
+  }
+  /** Protection keys restrict data accesses: TLB entries depend on PKRU or IA32_PKRS. */
+  get usesKeys(): boolean {
+    return this.#userKeys || this.#supervisorKeys;
   }
   /** Some page is not what it seems: who walks must ask `PhysicalAccess.redirect`. */
   get watchesPage(): boolean {
@@ -125,7 +135,7 @@ export class PageWalker {
     this.#writeProtect = (cr0 & cr0Bit.WP) !== 0;
     this.#smep = (cr4 & cr4Bit.SMEP) !== 0;
     this.#smap = (cr4 & cr4Bit.SMAP) !== 0;
-    this.#pageSizeExtension = (cr4 & cr4Bit.PSE) !== 0;
+    this.#pageSizeExtension = (cr4 & cr4Bit.PSE) !== 0 && (efer & eferBit.LMA) === 0;
     if ((cr0 & cr0Bit.PG) === 0) {
       this.mode = PagingMode.none;
     } else if ((efer & eferBit.LMA) !== 0) {
@@ -133,6 +143,9 @@ export class PageWalker {
     } else {
       this.mode = (cr4 & cr4Bit.PAE) !== 0 ? PagingMode.pae : PagingMode.bits32;
     }
+    const isFourLevel = this.mode === PagingMode.fourLevel;
+    this.#userKeys = isFourLevel && (cr4 & cr4Bit.PKE) !== 0;
+    this.#supervisorKeys = isFourLevel && (cr4 & cr4Bit.PKS) !== 0;
     this.#noExecute = (efer & eferBit.NXE) !== 0 && this.mode >= PagingMode.pae;
     const top = this.mode === PagingMode.pae ? 0x7fff_ffff : 0x000f_ffff;
     const beyond = top & this.#beyondWidth;
@@ -375,10 +388,12 @@ export class PageWalker {
       ((allowed & entryBit.user) !== 0 ? PageAccess.user : 0) |
       ((allowed & entryBit.writable) !== 0 ? PageAccess.writable : 0) |
       (executable ? 0 : PageAccess.executeDisable);
-    const rights =
+    const byEntries =
       (request & Request.user) !== 0
         ? this.#userRights(allowed, executable)
         : this.#supervisorRights(allowed, executable, (request & Request.open) !== 0);
+    const denied = this.usesKeys ? this.#deniedByKey(allowed, request) : 0;
+    const rights = byEntries & ~denied;
     const wanted =
       (request & Request.fetch) !== 0
         ? TlbRight.execute
@@ -386,9 +401,23 @@ export class PageWalker {
           ? TlbRight.write
           : TlbRight.read;
     if ((rights & wanted) === 0) {
-      this.#fault(errorBit.present, request);
+      this.#fault(errorBit.present | ((denied & wanted) !== 0 ? errorBit.key : 0), request);
     }
     this.rights = rights;
+  }
+  /** "Protection Keys": data accesses that PKRU (user pages) or IA32_PKRS (supervisor pages) denies the key of the leaf entry. */
+  #deniedByKey(allowed: number, request: number): number {
+    const isUserPage = (allowed & entryBit.user) !== 0;
+    if (!(isUserPage ? this.#userKeys : this.#supervisorKeys)) {
+      return 0;
+    }
+    const register = this.#state.read32(isUserPage ? lpOffset.pkru : lpOffset.pkrs);
+    const bits = register >>> (((this.#entryHigh >>> keyShift) & 15) * 2);
+    if ((bits & keyBit.accessDisable) !== 0) {
+      return TlbRight.read | TlbRight.write;
+    }
+    const isProtected = this.#writeProtect || (request & Request.user) !== 0;
+    return (bits & keyBit.writeDisable) !== 0 && isProtected ? TlbRight.write : 0;
   }
   #userRights(allowed: number, executable: boolean): number {
     if ((allowed & entryBit.user) === 0) {

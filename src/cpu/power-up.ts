@@ -18,6 +18,7 @@ export function powerUp(lp: LogicalProcessor): void {
   state.setLow("cr0", cr0Bit.ET | cr0Bit.NW | cr0Bit.CD);
   state.u8.fill(0, state.base + lpOffset.xmm, state.base + lpOffset.mxcsr);
   state.write32(lpOffset.mxcsr, mxcsrReset);
+  state.write32(lpOffset.pkru, 0);
   state.write16(lpOffset.fcw, x87Reset.control);
   state.write16(lpOffset.fsw, x87Reset.status);
   state.write16(lpOffset.ftw, x87Reset.tags);

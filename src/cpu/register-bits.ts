@@ -32,6 +32,8 @@ export const cr4Bit = {
   OSXSAVE: 1 << 18,
   SMEP: 1 << 20,
   SMAP: 1 << 21,
+  PKE: 1 << 22,
+  PKS: 1 << 24,
 } as const;
 
 export const eferBit = { SCE: 1 << 0, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const;

@@ -15,6 +15,7 @@ import { ioInstructions } from "./instructions/io.ts";
 import { mmxInstructions } from "./instructions/mmx.ts";
 import { mmxArithmeticInstructions } from "./instructions/mmx-arithmetic.ts";
 import { msrInstructions } from "./instructions/msr.ts";
+import { protectionKeyInstructions } from "./instructions/protection-keys.ts";
 import { randomInstructions } from "./instructions/random.ts";
 import { segmentRegisterInstructions } from "./instructions/segment-registers.ts";
 import { simdInstructions } from "./instructions/simd.ts";
@@ -46,6 +47,7 @@ export const systemInstructions: InstructionTable = {
   ...cacheAndTlbInstructions,
   ...ioInstructions,
   ...randomInstructions,
+  ...protectionKeyInstructions,
   ...compareExchangeInstructions,
   ...x87Instructions,
   ...x87ControlInstructions,

@@ -108,6 +108,9 @@ export const lpOffset = {
   walks: 0x35c,
   /** u32: whether repeated string instructions stop after each iteration, see `Iteration`. */
   iteration: 0x360,
+  /** u32: PKRU. */
+  pkru: 0x364,
+  pkrs: 0x368,
   /** u32: not 0 when an assistant has changed what TypeScript keeps a copy of, see `CoreHost.catchUp`. */
   assisted: 0x364,
   /** XMM0..15, 16 bytes each. */

@@ -220,6 +220,9 @@ export class VmEntries {
       lp.state.write32(lpOffset.pat, vmcs.low(slot.guestIa32Pat));
       lp.state.write32(lpOffset.pat + 4, vmcs.high(slot.guestIa32Pat));
     }
+    if ((entry & entryControl.loadPkrs) !== 0) {
+      lp.addressSpace.loadKeys(lpOffset.pkrs, vmcs.low(slot.guestIa32Pkrs));
+    }
     const loadsEfer = (entry & entryControl.loadIa32Efer) !== 0;
     const efer = loadsEfer ? vmcs.low(slot.guestIa32Efer) : this.#eferByMode();
     return setMode(vmcs.i32, lpOffset.efer, efer);

@@ -69,8 +69,12 @@ export class GuestSaver {
   }
 
   #saveControlled(exit: number): void {
-    const { lp, vmcs } = this.#unit;
+    const { lp, vmcs, profile } = this.#unit;
     const { state } = lp;
+    // Where it could be loaded it is saved.
+    if ((profile.entry.mayBeOne & entryControl.loadPkrs) !== 0) {
+      vmcs.write32(slot.guestIa32Pkrs, state.read32(lpOffset.pkrs));
+    }
     if ((exit & exitControl.saveDebugControls) !== 0) {
       vmcs.write32(slot.guestDr7, state.read32(lpOffset.dr7));
       vmcs.write32(slot.guestIa32Debugctl, state.read32(lpOffset.debugCtl));

@@ -89,6 +89,9 @@ export class HostLoader {
       state.write32(lpOffset.pat, vmcs.low(slot.hostIa32Pat));
       state.write32(lpOffset.pat + 4, vmcs.high(slot.hostIa32Pat));
     }
+    if ((exit & exitControl.loadPkrs) !== 0) {
+      lp.addressSpace.loadKeys(lpOffset.pkrs, vmcs.low(slot.hostIa32Pkrs));
+    }
     return (
       setMode(words, lpOffset.cr0, cr0) |
       setMode(words, lpOffset.cr4, vmcs.low(slot.hostCr4)) |

@@ -62,10 +62,12 @@ export const implementedControls: ReadonlySet<ControlName> = new Set<ControlName
   "exit.saveIa32Efer",
   "exit.loadIa32Efer",
   "exit.saveVmxPreemptionTimer",
+  "exit.loadPkrs",
   "entry.loadDebugControls",
   "entry.ia32eModeGuest",
   "entry.loadIa32Pat",
   "entry.loadIa32Efer",
+  "entry.loadPkrs",
   "vmFunction.eptpSwitching",
 ]);
 

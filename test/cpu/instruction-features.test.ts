@@ -140,7 +140,7 @@ describe("no model has", () => {
     "Crc32_r32_rm8",
     "Aesenc_xmm_xmmm128",
     "Xbegin_rel32",
-    "Rdpkru",
+    "Tpause_r32",
     "Fisttp_m16int",
     "Incsspq_r64",
   ] as const)("%s", (name) => {

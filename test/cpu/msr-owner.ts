@@ -46,6 +46,7 @@ export function makeOwner(model: CpuModel): TestOwner {
       changed: () => {
         owner.pagingChanges += 1;
       },
+      loadKeys: (offset: number, value: number): void => state.write32(offset, value),
     },
     apicBaseChanged: () => {},
   };

@@ -133,7 +133,8 @@ export function loadCr3(lp: LogicalProcessor, value: bigint): void {
 }
 
 /** Changes of these bits make what the TLB knows void. */
-const cr4Flushing = cr4Bit.PGE | cr4Bit.PAE | cr4Bit.PSE | cr4Bit.SMEP | cr4Bit.PCIDE;
+const cr4Flushing =
+  cr4Bit.PGE | cr4Bit.PAE | cr4Bit.PSE | cr4Bit.SMEP | cr4Bit.PCIDE | cr4Bit.PKE | cr4Bit.PKS;
 const cr4ReloadsPdptes = cr4Bit.PGE | cr4Bit.PAE | cr4Bit.PSE | cr4Bit.SMEP;
 
 /** @throws #GP(0): nothing has changed */

@@ -68,7 +68,9 @@ export const cpuFeatures = {
   clflushopt: place(7, 0, "ebx", 23),
   clwb: place(7, 0, "ebx", 24),
   umip: place(7, 0, "ecx", 2),
+  pku: place(7, 0, "ecx", 3),
   rdpid: place(7, 0, "ecx", 22),
+  pks: place(7, 0, "ecx", 31),
   fsrm: place(7, 0, "edx", 4),
   // Leaf 0DH.
   xsaveopt: place(0xd, 1, "eax", 0),

@@ -59,6 +59,8 @@ const cr4Bits: readonly (readonly [CpuFeature, number])[] = [
   ["xsave", 1 << 18],
   ["smep", 1 << 20],
   ["smap", 1 << 21],
+  ["pku", 1 << 22],
+  ["pks", 1 << 24],
 ];
 
 /** The bits of CR4 that may be 1. RDPMC, hence CR4.PCE (bit 8), comes with the MSRs. */

@@ -54,6 +54,7 @@ const extensionFeatures: Readonly<Record<string, CpuFeature | "always">> = {
   SMAP: "smap",
   CLFLUSHOPT: "clflushopt",
   CLWB: "clwb",
+  PKU: "pku",
   RDPID: "rdpid",
   RDTSCP: "rdtscp",
   SYSCALL: "syscall",

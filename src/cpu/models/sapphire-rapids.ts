@@ -5,7 +5,7 @@ import type { VmxCapabilities } from "./vmx-capabilities.ts";
 
 /**
  * VMX of a Sapphire Rapids part, less what hangs on features the model leaves out beside those of the Skylake model: CET,
- * protection keys, user interrupts, WAITPKG, ENQCMD, PCONFIG, architectural last-branch records.
+ * user interrupts, WAITPKG, ENQCMD, PCONFIG, architectural last-branch records.
  */
 const sapphireRapidsVmx: VmxCapabilities = {
   ...icelakeServerVmx,
@@ -18,6 +18,8 @@ const sapphireRapidsVmx: VmxCapabilities = {
     "tertiary.eptPagingWriteControl",
     "tertiary.guestPagingVerification",
     "tertiary.ipiVirtualization",
+    "exit.loadPkrs",
+    "entry.loadPkrs",
   ],
   translation: [...icelakeServerVmx.translation, "ept.walkLength5", "ept.supervisorShadowStack"],
   injectsAnyErrorCode: true,
@@ -30,7 +32,7 @@ export const sapphireRapids: CpuModel = {
   summary: "Sapphire Rapids server (06_8FH), VMX with tertiary controls and IPI virtualization",
   brand: "vmxon Sapphire Rapids server processor",
   signature: 0x0008_06f8,
-  features: new Set([...icelakeServerFeatures, "wbnoinvd"]),
+  features: new Set([...icelakeServerFeatures, "wbnoinvd", "pku", "pks"]),
   microcodeRevision: 0x2b00_04b1,
   vmx: sapphireRapidsVmx,
 };
