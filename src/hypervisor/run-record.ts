@@ -137,7 +137,7 @@ export interface RecordHeader {
   readonly vms: readonly RecordedVm[];
   /** By number of the vCPU. */
   readonly vcpus: readonly RecordedVcpu[];
-  /** Names of what `Counter` events sample, with their unit: "credits (ms)". */
+  /** Names of what `Counter` events sample, with their unit if they have one: "credits (ms)". A recorder adds those it learns of. */
   readonly counters: readonly string[];
   readonly costs: RecordedCosts;
 }
@@ -174,6 +174,7 @@ const eventsAtFirst = 2 ** 14;
 export class RunRecorder {
   readonly header: RecordHeader;
   readonly #limit: number;
+  readonly #counters: string[];
   #capacity: number;
   #count = 0;
   #lost = 0;
@@ -188,6 +189,7 @@ export class RunRecorder {
   constructor(header: RecordHeader, limit = eventsMax) {
     this.header = header;
     this.#limit = limit;
+    this.#counters = [...header.counters];
     this.#capacity = Math.min(limit, eventsAtFirst);
     this.#time = new Float64Array(this.#capacity);
     this.#kind = new Uint8Array(this.#capacity);
@@ -323,6 +325,12 @@ export class RunRecorder {
     this.append(EventKind.Tick, time, lp, vcpu, lateness, 0);
   }
 
+  /** Index of a counter; a new one if there is none of that name. */
+  counterNamed(name: string): number {
+    const index = this.#counters.indexOf(name);
+    return index >= 0 ? index : this.#counters.push(name) - 1;
+  }
+
   /** A sample that belongs to an LP, a vCPU, or with `noLp` and `noVcpu` to the run. */
   counter(time: number, lp: number, vcpu: number, index: number, value: number): void {
     this.append(EventKind.Counter, time, lp, vcpu, value, index);
@@ -333,6 +341,7 @@ export class RunRecorder {
     const count = this.#count;
     return {
       ...this.header,
+      counters: this.#counters,
       duration,
       ending,
       lost: this.#lost,

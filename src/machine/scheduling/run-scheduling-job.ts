@@ -15,6 +15,7 @@ import { configure } from "../configuration.ts";
 import { runMachine } from "../run-machine.ts";
 import type { Ending } from "../run-result.ts";
 import type { SchedulingJob } from "./job.ts";
+import { GaugeRecorder } from "./record-gauges.ts";
 import { cycleCosts } from "./run-costs.ts";
 import { schedulerOf } from "./run-policy.ts";
 
@@ -40,7 +41,10 @@ export async function runSchedulingJob(job: SchedulingJob): Promise<RunRecord> {
     topology: makeTopology(shape),
     features: scenario.features,
     costs,
-    createScheduler,
+    createScheduler: (host) => {
+      const scheduler = createScheduler(host);
+      return job.keepRecord ? new GaugeRecorder(scheduler, host, recorder) : scheduler;
+    },
     recorder,
     duration,
     seed,

@@ -226,6 +226,12 @@ describe("a record", () => {
     expect(lost).toBe(2);
   });
 
+  it("learns names of counters as they come", () => {
+    const r = new RunRecorder(header());
+    expect(["lag", "credits", "lag"].map((name) => r.counterNamed(name))).toEqual([1, 0, 1]);
+    expect(r.finish(1, { type: "completed" }).counters).toEqual(["credits", "lag"]);
+  });
+
   it("grows without losing anything", () => {
     const r = new RunRecorder(header());
     for (let n = 0; n < 100_000; n++) r.append(EventKind.Work, n, n % 2, n % 3, n / 2, -n);

@@ -1,0 +1,80 @@
+import { noLp, noVcpu, type RunRecorder } from "../../hypervisor/run-record.ts";
+import type {
+  Decision,
+  Scheduler,
+  SchedulerHost,
+  VcpuHandle,
+  WakeReason,
+} from "../../hypervisor/schedulers/scheduler.ts";
+
+const readyCounter = "ready vCPUs";
+
+/**
+ * A scheduler that also records by what its policy judges each vCPU, whenever the vCPU has been charged for time, and how many vCPUs are
+ * ready and not on an LP.
+ */
+export class GaugeRecorder implements Scheduler {
+  readonly name: string;
+  readonly #inner: Scheduler;
+  readonly #host: SchedulerHost;
+  readonly #recorder: RunRecorder;
+  readonly #ready = new Set<VcpuHandle>();
+
+  constructor(inner: Scheduler, host: SchedulerHost, recorder: RunRecorder) {
+    this.name = inner.name;
+    this.#inner = inner;
+    this.#host = host;
+    this.#recorder = recorder;
+  }
+
+  add(vcpu: VcpuHandle): void {
+    this.#inner.add(vcpu);
+  }
+
+  wake(vcpu: VcpuHandle, reason: WakeReason): void {
+    this.#inner.wake(vcpu, reason);
+    this.#ready.add(vcpu);
+    this.#recordReady();
+  }
+
+  block(vcpu: VcpuHandle): void {
+    this.#inner.block(vcpu);
+  }
+
+  yielded(vcpu: VcpuHandle, to?: VcpuHandle): void {
+    this.#inner.yielded(vcpu, to);
+  }
+
+  pauseLoop(vcpu: VcpuHandle): VcpuHandle | undefined {
+    return this.#inner.pauseLoop(vcpu);
+  }
+
+  ran(vcpu: VcpuHandle, lp: number, ns: number): void {
+    this.#inner.ran(vcpu, lp, ns);
+    const gauges = this.#inner.gauges?.(vcpu) ?? {};
+    for (const [name, value] of Object.entries(gauges)) {
+      const counter = this.#recorder.counterNamed(name);
+      this.#recorder.counter(this.#host.now(), noLp, vcpu.id, counter, value);
+    }
+  }
+
+  pick(lp: number, current: VcpuHandle | undefined): Decision {
+    const decision = this.#inner.pick(lp, current);
+    const next = decision?.vcpu;
+    if (next !== current) {
+      if (current !== undefined) this.#ready.add(current);
+      if (next !== undefined) this.#ready.delete(next);
+      this.#recordReady();
+    }
+    return decision;
+  }
+
+  gauges(vcpu: VcpuHandle): Readonly<Record<string, number>> {
+    return this.#inner.gauges?.(vcpu) ?? {};
+  }
+
+  #recordReady(): void {
+    const counter = this.#recorder.counterNamed(readyCounter);
+    this.#recorder.counter(this.#host.now(), noLp, noVcpu, counter, this.#ready.size);
+  }
+}
