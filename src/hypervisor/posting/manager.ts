@@ -50,8 +50,10 @@ export interface ManagerHabits {
   readonly rests: boolean;
   /** The run has had what it was to have. @param made posts by this processor and by devices, as far as it knows */
   readonly enough: (made: number) => boolean;
-  /** Called before each post by this processor. */
-  readonly account: (vcpu: number, vector: number) => Steps<void>;
+  /** Goes before each post by this processor, where posts are counted in memory. */
+  readonly account: ((vcpu: number, vector: number) => Steps<void>) | undefined;
+  /** Whether all that devices have sent has arrived, where that takes a time of its own. */
+  readonly arrived: (() => Steps<boolean>) | undefined;
   /** Longest wait for rest, in cycles. */
   readonly patience: number;
   /** Nothing moves any more. */
@@ -79,8 +81,6 @@ export function* manage(context: LpContext, habits: ManagerHabits): Script {
     yield* lookAtDevices(context, routes, progress);
   }
   yield* stopDevices(routes);
-  // The answer comes behind what they have sent.
-  yield* deviceTotal(routes);
   yield* finish(context, habits);
   yield portOut(exitPort, 1, 0n);
 }
@@ -151,7 +151,7 @@ function* postOne(context: LpContext, habits: ManagerHabits, progress: Progress)
   progress.posts += 1;
   const vcpu = random.below(context.vcpus);
   const vector = habits.vector(random);
-  yield* habits.account(vcpu, vector);
+  if (habits.account !== undefined) yield* habits.account(vcpu, vector);
   if (random.next() < habits.byRequest * 2 ** 32) yield* postByRequest(context, vcpu, vector);
   else yield* post(context, vcpu, vector, "hypervisor");
 }
@@ -181,7 +181,7 @@ function* finish(context: LpContext, habits: ManagerHabits): Steps<void> {
   yield store(BigInt(place.guest + guestPlace.stop), 8, 1n);
   for (let vcpu = 0; vcpu < context.vcpus; vcpu++) {
     const vector = habits.vector(context.environment.random);
-    yield* habits.account(vcpu, vector);
+    if (habits.account !== undefined) yield* habits.account(vcpu, vector);
     yield* post(context, vcpu, vector, "hypervisor");
   }
   const { now } = context.environment;
@@ -189,9 +189,14 @@ function* finish(context: LpContext, habits: ManagerHabits): Steps<void> {
   let looks = 0;
   while (now() < deadline && looks < 2) {
     yield compute(pollCycles);
-    looks = (yield* allAsleep(context, true)) ? looks + 1 : 0;
+    looks = (yield* allRests(context, habits)) ? looks + 1 : 0;
   }
   habits.quiet(yield* allAsleep(context, false));
+}
+
+function* allRests(context: LpContext, { arrived }: ManagerHabits): Steps<boolean> {
+  if (!(yield* allAsleep(context, true))) return false;
+  return arrived === undefined || (yield* arrived());
 }
 
 /** @param forGood no vCPU has a notification under way that would wake it */

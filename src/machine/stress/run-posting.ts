@@ -1,5 +1,4 @@
 import { place } from "../../hypervisor/posting/posting-memory.ts";
-import type { Steps } from "../../isa/operations.ts";
 import { describeViolation } from "../../vmx/checker/invariants.ts";
 import { configure } from "../configuration.ts";
 import { runMachine } from "../run-machine.ts";
@@ -29,9 +28,6 @@ const secondsMax = 600;
 
 /** Longest wait for rest at the end, in cycles. */
 const restCyclesMax = 50_000_000;
-function* nothingToDo(): Steps<void> {
-  // The oracle counts.
-}
 /** As fast as a device can, in messages per second. */
 const deviceRateMax = 2_000_000;
 const perRound = (rate: number): number => Math.min(0.5, (rate * guestWork) / cyclesPerSecond);
@@ -92,7 +88,8 @@ export async function runPosting(
       vector,
       seed,
       rests: true,
-      account: nothingToDo,
+      account: undefined,
+      arrived: undefined,
       patience: restCyclesMax,
       enough: () =>
         signal?.aborted === true ||
