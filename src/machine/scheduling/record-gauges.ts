@@ -14,14 +14,12 @@ const readyCounter = "ready vCPUs";
  * ready and not on an LP.
  */
 export class GaugeRecorder implements Scheduler {
-  readonly name: string;
   readonly #inner: Scheduler;
   readonly #host: SchedulerHost;
   readonly #recorder: RunRecorder;
   readonly #ready = new Set<VcpuHandle>();
 
   constructor(inner: Scheduler, host: SchedulerHost, recorder: RunRecorder) {
-    this.name = inner.name;
     this.#inner = inner;
     this.#host = host;
     this.#recorder = recorder;

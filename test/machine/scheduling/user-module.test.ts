@@ -39,7 +39,6 @@ export const policy = {
   create: (host) => {
     let vcpu;
     return {
-      name: "mine",
       add(one) { vcpu = one; },
       wake() { host.kick(0); },
       block() {}, yielded() {}, pauseLoop() {}, ran() {},
