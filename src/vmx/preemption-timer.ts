@@ -1,5 +1,6 @@
 import type { LogicalProcessor } from "../cpu/logical-processor.ts";
 import { readTimeStampCounter } from "../cpu/time-stamp-counter.ts";
+import { lpOffset } from "../execution/lp-window.ts";
 
 /**
  * The VMX-preemption timer: it counts down by one each time bit `shift` of the time-stamp counter changes, while the guest
@@ -9,6 +10,7 @@ export class PreemptionTimer {
   readonly #lp: LogicalProcessor;
   readonly #shift: bigint;
   #isRunning = false;
+  readonly #known = { deadline: 0, offsetLow: 0, offsetHigh: 0, isValid: false };
   /** Value of the counter's upper bits at which the timer is at zero. */
   #zeroAt = 0n;
 
@@ -20,6 +22,7 @@ export class PreemptionTimer {
   /** @param value u32 */
   start(value: number): void {
     this.#isRunning = true;
+    this.#known.isValid = false;
     this.#zeroAt = this.#now() + BigInt(value);
   }
   stop(): void {
@@ -37,14 +40,25 @@ export class PreemptionTimer {
     const left = this.#zeroAt - this.#now();
     return left > 0n ? Number(left) : 0;
   }
-  /** Clock value at which it reaches zero; undefined when it does not run. */
+  /** Clock value at which it reaches zero, which may be over; undefined when it does not run. */
   get deadline(): number | undefined {
     if (!this.#isRunning) {
       return undefined;
     }
-    const counter = readTimeStampCounter(this.#lp);
-    const left = (this.#zeroAt << this.#shift) - counter;
-    return this.#lp.clock.now() + (left > 0n ? Number(left) : 0);
+    const { state } = this.#lp;
+    const offsetLow = state.read32(lpOffset.tscOffset);
+    const offsetHigh = state.readHigh32(lpOffset.tscOffset);
+    const known = this.#known;
+    // Asked for at every step of a machine in virtual time: the counter's distance from the clock hardly ever changes.
+    if (!known.isValid || known.offsetLow !== offsetLow || known.offsetHigh !== offsetHigh) {
+      const { clock } = this.#lp;
+      const left = (this.#zeroAt << this.#shift) - readTimeStampCounter(this.#lp);
+      known.deadline = clock.now() + (left > 0n ? Number(left) : 0);
+      known.offsetLow = offsetLow;
+      known.offsetHigh = offsetHigh;
+      known.isValid = true;
+    }
+    return known.deadline;
   }
 
   #now(): bigint {

@@ -1,4 +1,5 @@
 import type { TickRate } from "../../base/tick-rate.ts";
+import { lpOffset } from "../../execution/lp-window.ts";
 import type { LpState } from "../lp-state.ts";
 import type { ApicPage } from "./apic-page.ts";
 import { ApicPrivate, ApicRegister, lvt, TimerMode } from "./registers.ts";
@@ -49,8 +50,15 @@ export class ApicTimer {
   /** Clock value of the next expiry, undefined when none is to come. */
   nextExpiry(): number | undefined {
     if (this.#mode === TimerMode.TscDeadline) {
-      const deadline = this.#state.get("tscDeadline");
-      return deadline === 0n ? undefined : this.#cycleOfTsc(deadline);
+      const state = this.#state;
+      const low = state.read32(lpOffset.tscDeadline);
+      const high = state.readHigh32(lpOffset.tscDeadline);
+      if (low === 0 && high === 0) return undefined;
+      const isShifted =
+        state.read32(lpOffset.tscOffset) !== 0 || state.readHigh32(lpOffset.tscOffset) !== 0;
+      // Asked for at every step of a machine in virtual time: mostly the counter is the clock.
+      const isPlain = !isShifted && high < 2 ** 21;
+      return isPlain ? high * 2 ** 32 + low : this.#cycleOfTsc(state.get("tscDeadline"));
     }
     return this.#expiry < 0 ? undefined : this.#rate.cycleAt(this.#expiry);
   }

@@ -12,7 +12,7 @@ import { PlatformHost } from "../platform-host.ts";
 import type { Ending, LpReport, RunResult } from "../run-result.ts";
 import { createScripts } from "../scripted-software.ts";
 import { platformSource } from "../trace-target.ts";
-import type { LpActor, LpStop } from "./actors.ts";
+import type { LpActor, LpStop, PlatformActor } from "./actors.ts";
 import { bugEnding } from "./bug.ts";
 import { DirectCodePages } from "./code-page-ports.ts";
 import { DirectBus } from "./direct-bus.ts";
@@ -77,6 +77,31 @@ class ChargedLp implements LpActor {
   }
 }
 
+/** The devices, whose next deadline is asked for at every step: it changes only when they are accessed or act. */
+class RememberedPlatform implements PlatformActor {
+  readonly #platform: PlatformActor;
+  #deadline: number | undefined;
+  #isKnown = false;
+
+  constructor(platform: PlatformActor) {
+    this.#platform = platform;
+  }
+  changed(): void {
+    this.#isKnown = false;
+  }
+  nextDeadline(): number | undefined {
+    if (!this.#isKnown) {
+      this.#deadline = this.#platform.nextDeadline();
+      this.#isKnown = true;
+    }
+    return this.#deadline;
+  }
+  advance(): void {
+    this.#platform.advance();
+    this.#isKnown = false;
+  }
+}
+
 class DeterministicMachine {
   readonly #request: RunRequest;
   readonly #clock: VirtualClock;
@@ -128,6 +153,7 @@ class DeterministicMachine {
     };
     const cores: LpHost["lp"]["core"][] = [];
     const { software } = request;
+    const devices = new RememberedPlatform(this.#platform);
     // All LPs share the streams: what runs on one may go on on another.
     const scripts =
       software &&
@@ -143,7 +169,7 @@ class DeterministicMachine {
         },
       );
     for (const index of apicIds.keys()) {
-      const bus = new DirectBus(this.#platform.platform, clock);
+      const bus = new DirectBus(this.#platform.platform, clock, () => devices.changed());
       const codePages = new DirectCodePages(control, index, cores);
       const trace = callbacks.trace?.sink(index, clock);
       const host = new LpHost({ blueprint, index, bus, fabric, clock, codePages, trace, scripts });
@@ -152,7 +178,7 @@ class DeterministicMachine {
     }
     this.#schedule = new Schedule(
       this.#lps,
-      this.#platform,
+      devices,
       clock,
       new Prng(configuration.seed),
       software ? strictSchedule : defaultSchedule,

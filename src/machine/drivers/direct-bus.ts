@@ -5,11 +5,14 @@ import type { VirtualClock } from "./virtual-clock.ts";
 export class DirectBus implements Bus {
   readonly #devices: Bus;
   readonly #clock: VirtualClock;
+  readonly #accessed: () => void;
   accesses = 0;
 
-  constructor(devices: Bus, clock: VirtualClock) {
+  /** @param accessed called before every access */
+  constructor(devices: Bus, clock: VirtualClock, accessed: () => void) {
     this.#devices = devices;
     this.#clock = clock;
+    this.#accessed = accessed;
   }
 
   readPort(port: number, size: number): number {
@@ -39,6 +42,7 @@ export class DirectBus implements Bus {
 
   #count(): void {
     this.accesses += 1;
+    this.#accessed();
     this.#clock.charge("deviceAccess");
   }
 }

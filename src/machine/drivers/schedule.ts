@@ -122,16 +122,21 @@ export class Schedule {
     const moment = Math.min(this.#platform.nextDeadline() ?? never, this.#waiting.least);
     let front = never;
     let next = never;
-    for (const { time } of ready) {
-      if (time < front) {
+    let first: Turn | undefined;
+    for (const turn of ready) {
+      if (turn.time < front) {
         next = front;
-        front = time;
-      } else if (time < next) next = time;
+        front = turn.time;
+        first = turn;
+      } else if (turn.time < next) next = turn.time;
     }
     if (moment <= front) {
       if (moment === never) return dead;
       this.#passMoment(moment);
       return passed;
+    }
+    if (this.#options.isStrict && next > front && first !== undefined) {
+      return this.#take(first, Math.min(moment, next), ready.length === 1);
     }
     const limit = front + this.#options.lead;
     const near = ready.filter(({ time }) => time <= limit && time < moment);
