@@ -24,7 +24,7 @@ const barsMax = 700;
 const longest = 20_000_000;
 const shortest = 100_000;
 
-/** Who ran on each LP for a while in the middle of a run, with locks that lost their holder and IPIs that had to wait. */
+/** Who ran on each LP for a lively while of a run, with locks that lost their holder and IPIs that had to wait. */
 export function gantt(given: RunRecord): string {
   const observed = observe(given);
   const { record } = observed;
@@ -56,13 +56,26 @@ export function gantt(given: RunRecord): string {
 const within = (window: Window, { from, to }: Window): boolean =>
   to > window.from && from < window.to;
 
-/** The middle of a run, as long as can be drawn. */
+/** Where most happens of what can be drawn, as long as can be drawn. */
 function windowOf({ duration }: RunRecord, runs: readonly Stay[]): Window {
-  const middle = duration / 2;
   for (let length = Math.min(longest, duration); ; length /= 2) {
-    const window = { from: Math.max(0, middle - length / 2), to: middle + length / 2 };
-    const bars = runs.filter((stay) => within(window, stay)).length;
-    if (bars <= barsMax || length <= shortest) return window;
+    const begins = new Float64Array(Math.ceil(duration / length) * 2 + 1);
+    for (const { from } of runs) {
+      const half = Math.floor((2 * from) / length);
+      begins[half] = (begins[half] ?? 0) + 1;
+    }
+    // A window begins at any half of its length.
+    const bars = (half: number): number => (begins[half] ?? 0) + (begins[half + 1] ?? 0);
+    const halves = Array.from({ length: Math.floor((2 * duration) / length) - 1 }, (_, n) => n);
+    const drawable = halves.filter((half) => bars(half) <= barsMax);
+    const liveliest = drawable.reduce(
+      (best, half) => (bars(half) > bars(best) ? half : best),
+      drawable[0] ?? 0,
+    );
+    if (drawable.length > 0 || length <= shortest) {
+      const from = (liveliest * length) / 2;
+      return { from, to: from + length };
+    }
   }
 }
 
