@@ -9,8 +9,9 @@ import {
   type Steps,
   store,
 } from "../../isa/operations.ts";
+import { outstanding } from "../vmx/posted-interrupts.ts";
 import type { LpContext } from "./context.ts";
-import { controlOf, outstanding } from "./descriptor.ts";
+import { controlOf } from "./descriptor.ts";
 import {
   type DeviceHabits,
   type DeviceRoutes,
@@ -81,6 +82,8 @@ export function* manage(context: LpContext, habits: ManagerHabits): Script {
     yield* lookAtDevices(context, routes, progress);
   }
   yield* stopDevices(routes);
+  // The answer comes behind what they have sent.
+  yield store(machineField.byDevices, 8, BigInt(yield* deviceTotal(routes)));
   yield* finish(context, habits);
   yield portOut(exitPort, 1, 0n);
 }

@@ -1,8 +1,5 @@
 import { load, type Steps } from "../../isa/operations.ts";
-import type { LpContext } from "./context.ts";
 import {
-  changeControl,
-  controlOf,
   controlWord,
   hasRequests,
   notificationDestinationOf,
@@ -11,9 +8,11 @@ import {
   raiseOutstanding,
   suppress,
   suppressed,
-} from "./descriptor.ts";
+} from "../vmx/posted-interrupts.ts";
+import type { LpContext } from "./context.ts";
+import { changeControl, controlOf } from "./descriptor.ts";
 import { sendInterrupt } from "./interrupts.ts";
-import { hostVector, vcpuBlock, vcpuField } from "./posting-memory.ts";
+import { descriptorOf, hostVector, vcpuBlock, vcpuField } from "./posting-memory.ts";
 import { addToWakeList, removeFromWakeList } from "./waking.ts";
 
 /**
@@ -48,12 +47,12 @@ export function* notifyHere(context: LpContext, vcpu: number): Steps<void> {
   );
   // Posts that came while SN was set have left ON alone.
   if (context.bug === "sn-clear-drops-on") return;
-  if (yield* hasRequests(vcpu)) yield* raiseOutstanding(vcpu);
+  if (yield* hasRequests(descriptorOf(vcpu))) yield* raiseOutstanding(descriptorOf(vcpu));
 }
 
 /** This LP puts down a vCPU that could go on. */
 export function* suppressNotifications(context: LpContext, vcpu: number): Steps<void> {
-  if (yield* needsNotification(context, vcpu)) yield* suppress(vcpu);
+  if (yield* needsNotification(context, vcpu)) yield* suppress(descriptorOf(vcpu));
 }
 
 /** The vCPU goes to sleep on this LP: from now on posts wake it. Interrupts are off. */

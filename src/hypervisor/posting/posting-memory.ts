@@ -38,6 +38,8 @@ export const machineField = {
   ready: place.machine,
   wakeUps: place.machine + 8n,
   migrations: place.machine + 16n,
+  /** Messages that devices have sent, when they have been stopped. */
+  byDevices: place.machine + 24n,
 } as const;
 
 /** Fields of an LP's block. */

@@ -6,19 +6,27 @@ import {
   lockedOr,
   type Steps,
 } from "../../isa/operations.ts";
-import type { LpContext } from "./context.ts";
 import {
-  controlOf,
   notificationDestinationOf,
   notificationVectorOf,
   outstanding,
   setOutstanding,
   setRequest,
   suppressed,
-} from "./descriptor.ts";
+} from "../vmx/posted-interrupts.ts";
+import type { LpContext } from "./context.ts";
+import { controlOf } from "./descriptor.ts";
 import { sendInterrupt } from "./interrupts.ts";
 import type { PostSource } from "./observer.ts";
-import { hostVector, lpBlock, lpField, request, vcpuBlock, vcpuField } from "./posting-memory.ts";
+import {
+  descriptorOf,
+  hostVector,
+  lpBlock,
+  lpField,
+  request,
+  vcpuBlock,
+  vcpuField,
+} from "./posting-memory.ts";
 import { wake } from "./waking.ts";
 
 const inGuest = 1n;
@@ -31,8 +39,8 @@ export function* post(
   from: PostSource,
 ): Steps<void> {
   context.observer.posting(vcpu, vector, from);
-  const wasRequested = yield* setRequest(vcpu, vector);
-  if (!wasRequested && !(yield* setOutstanding(vcpu))) yield* tell(context, vcpu);
+  const wasRequested = yield* setRequest(descriptorOf(vcpu), vector);
+  if (!wasRequested && !(yield* setOutstanding(descriptorOf(vcpu)))) yield* tell(context, vcpu);
   context.observer.posted(vcpu, from);
 }
 
@@ -92,7 +100,7 @@ export function* postAsDevice(
   urgent: boolean,
 ): Steps<void> {
   context.observer.posting(vcpu, vector, "device");
-  yield* setRequest(vcpu, vector);
+  yield* setRequest(descriptorOf(vcpu), vector);
   const at = controlOf(vcpu);
   const blocks = urgent ? outstanding : outstanding | suppressed;
   let seen = yield load(at);

@@ -1,6 +1,6 @@
 import { exchange, type Steps } from "../../isa/operations.ts";
+import { requestWords } from "../vmx/posted-interrupts.ts";
 import type { LpContext } from "./context.ts";
-import { requestWords } from "./descriptor.ts";
 import { post } from "./posting.ts";
 import { vcpuBlock, vcpuField } from "./posting-memory.ts";
 

@@ -8,10 +8,10 @@ import {
   mapWithEpt,
   writeGuestMemory,
 } from "../vmx/guest-memory.ts";
+import { controlWord } from "../vmx/posted-interrupts.ts";
 import { createVmcs } from "../vmx/vmcs.ts";
 import { enableApic, enterVmxOperation } from "../vmx/vmx-operation.ts";
 import type { LpContext, PostingSetup } from "./context.ts";
-import { controlWord } from "./descriptor.ts";
 import {
   descriptorOf,
   guestPlace,

@@ -6,8 +6,9 @@ import {
   type Steps,
   store,
 } from "../../isa/operations.ts";
+import { outstanding } from "../vmx/posted-interrupts.ts";
 import type { LpContext } from "./context.ts";
-import { controlOf, outstanding } from "./descriptor.ts";
+import { controlOf } from "./descriptor.ts";
 import { sendInterrupt } from "./interrupts.ts";
 import {
   hostVector,

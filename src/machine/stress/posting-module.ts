@@ -23,7 +23,7 @@ import { stressVector } from "./stress-vectors.ts";
 export interface PostingModuleParameters {
   readonly options: PostingOptions;
   readonly seed: number;
-  /** Guests measure latencies. */
+  /** Guests measure latencies, and devices record each message before they send it. */
   readonly measures: boolean;
 }
 
@@ -97,7 +97,7 @@ export function createSoftware(
   parameters: PostingModuleParameters,
   onLoad: PostingSoftwareParts["onLoad"] = () => undefined,
 ): ScriptedSoftware {
-  const { options, seed } = parameters;
+  const { options, seed, measures } = parameters;
   const { lps, vcpus, bug, ipiVirtualization } = options;
   const vectors = hypervisorVectors(options);
   let now: () => number = () => 0;
@@ -117,13 +117,13 @@ export function createSoftware(
         interval: options.rate === none ? 1 : spacing(options.rate),
         urgent: options.urgent,
         vector: (_random, index) => deviceVector(index),
-        records: BigInt(place.guest + guestPlace.deviceRecords),
+        records: measures ? BigInt(place.guest + guestPlace.deviceRecords) : undefined,
       },
       vector: (random) => vectors[random.below(vectors.length)] ?? 0x30,
       seed,
       rests: false,
       account: (vcpu, vector) => accountPost(now, vcpu, vector),
-      arrived: () => devicesArrived(options),
+      arrived: measures ? () => devicesArrived(options) : undefined,
       patience: restCyclesMax,
       enough: (made) =>
         made >= options.posts || now() - startedAt >= options.seconds * cyclesPerSecond,

@@ -51,11 +51,14 @@ interface Account {
 /** The accounts of a machine whose LPs have threads of their own, read from its memory. */
 class Accounts {
   readonly #options: PostingOptions;
+  /** Devices record what they send. */
+  readonly #records: boolean;
   readonly #words: Int32Array;
   readonly #quads: BigUint64Array;
 
-  constructor(memory: ArrayBufferLike, options: PostingOptions) {
+  constructor(memory: ArrayBufferLike, options: PostingOptions, records: boolean) {
     this.#options = options;
+    this.#records = records;
     this.#words = new Int32Array(memory);
     this.#quads = new BigUint64Array(memory);
   }
@@ -86,6 +89,7 @@ class Accounts {
         pending: this.#pending(vcpu, vector),
       })),
     );
+    if (!this.#records) return [...posted, ...(devices > 0 ? [this.#allDevices(numbers)] : [])];
     const byDevices = Array.from({ length: devices * entriesPerDevice }, (_, index) => {
       const vector = deviceVector(index);
       const sum = (of: (vcpu: number) => number): number =>
@@ -99,6 +103,24 @@ class Accounts {
       };
     });
     return [...posted, ...byDevices];
+  }
+
+  /** Without records: sums alone, and those only when the devices have been stopped. */
+  #allDevices(vcpus: readonly number[]): Account {
+    const interrupts = Array.from(
+      { length: this.#options.devices * entriesPerDevice },
+      (_, n) => n,
+    );
+    const sum = (of: (vcpu: number, vector: number) => number): number =>
+      vcpus
+        .flatMap((vcpu) => interrupts.map((index) => of(vcpu, deviceVector(index))))
+        .reduce((total, value) => total + value, 0);
+    const posts = this.quad(machineField.byDevices);
+    return {
+      ...{ vcpu: -1, vector: deviceVector(0), posts, seen: posts },
+      deliveries: sum((vcpu, vector) => this.#field(vcpu, vector, accountField.delivered)),
+      pending: sum((vcpu, vector) => this.#pending(vcpu, vector)),
+    };
   }
 
   latency(): LogHistogram {
@@ -139,7 +161,7 @@ export async function runPostingThreads(
   let accounts: Accounts | undefined;
   const parameters: PostingModuleParameters = { options, seed, measures };
   const software = createSoftware(parameters, (memory) => {
-    accounts = new Accounts(memory, options);
+    accounts = new Accounts(memory, options, measures);
   });
   const { seconds, devices, lps } = options;
   const configuration = configure({

@@ -14,7 +14,15 @@ export class StepRing {
   #next = 0;
 
   add(time: number, source: number, kind: string, detail: Readonly<Record<string, unknown>>): void {
-    this.#steps[this.#next] = { time, source, kind, detail };
+    const step = this.#steps[this.#next];
+    if (step === undefined) {
+      this.#steps[this.#next] = { time, source, kind, detail };
+    } else {
+      step.time = time;
+      step.source = source;
+      step.kind = kind;
+      step.detail = detail;
+    }
     this.#next = (this.#next + 1) % capacity;
   }
 
