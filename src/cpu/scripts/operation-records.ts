@@ -73,6 +73,7 @@ const special: Readonly<Record<string, Shape>> = Object.fromEntries([
 export class OperationRecords {
   readonly #byKind = new Uint32Array(Object.keys(OperationKind).length);
   readonly #special = new Map<string, number>();
+  readonly iret: number;
 
   constructor(memory: WebAssembly.Memory, windowBase: number) {
     const view = new DataView(memory.buffer);
@@ -87,6 +88,7 @@ export class OperationRecords {
       this.#special.set(name, at);
       at += recordBytes;
     }
+    this.iret = present(this.#special.get("iret"), "no record of IRET");
   }
 
   /** Address of the record of an operation; 0 when it has no handler. */
@@ -96,9 +98,6 @@ export class OperationRecords {
   /** `iret`, `from cr3`, `to cr3`, `in 4`, `out 1` …; undefined when there is no such operation. */
   find(name: string): number | undefined {
     return this.#special.get(name);
-  }
-  get iret(): number {
-    return present(this.#special.get("iret"), "no record of IRET");
   }
 }
 

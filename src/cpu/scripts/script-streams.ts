@@ -175,12 +175,18 @@ export class ScriptStreams {
     const id = this.#free.pop() ?? this.#streams.length;
     if (id >= streamsMax) throw new ScriptError(`more than ${streamsMax} scripts are under way`);
     this.#begun += 1;
+    const streamSeed = (seed + this.#begun * streamSeedStride + lp) >>> 0;
+    let random: Prng | undefined;
     const environment: ScriptEnvironment = {
       lp,
       lpCount,
       apicIds,
       ramBytes,
-      random: new Prng((seed + this.#begun * streamSeedStride + lp) >>> 0),
+      // Made when first asked for: most handlers of interrupts have no use for chance.
+      get random(): Prng {
+        random ??= new Prng(streamSeed);
+        return random;
+      },
       now,
       entry: (other, value) => this.entry(other, value),
       gate: (other, vector) => this.gate(other, vector),
