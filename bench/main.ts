@@ -1,6 +1,7 @@
 /**
- * `npm run bench -- [--runs N] [--only vmxon|bochs|qemu|vtd] [--clock wall|cpu]`: the benchmark guests on vmxon and on the peers
- * that are installed, in one sitting and in turns, so that the ratios compare like with like; then the VT-d unit by itself.
+ * `npm run bench -- [--runs N] [--only vmxon|bochs|qemu|vtd|scheduling] [--clock wall|cpu]`: the benchmark guests on vmxon and on the peers
+ * that are installed, in one sitting and in turns, so that the ratios compare like with like; then the VT-d unit by itself, and the
+ * scheduling benchmark.
  * Prints tables and writes bench/results/*.json. Rates are by the wall clock; on a host that has other work, `--clock cpu` takes
  * the processor time of the engine instead.
  */
@@ -16,6 +17,7 @@ import { qemu } from "./engines/qemu.ts";
 import { vmxon } from "./engines/vmxon.ts";
 import { measureFootprint } from "./footprint.ts";
 import { isRoundTrip, rate, readPhases, type TimeBase } from "./phases.ts";
+import { benchScheduling, formatSchedulingRates } from "./scheduling.ts";
 import { measureStart } from "./start-up.ts";
 import { median } from "./statistics.ts";
 import { measureVmcalls } from "./vmcalls.ts";
@@ -36,7 +38,7 @@ type Rates = Record<string, number[]>;
 const usage = `Usage: npm run bench -- [options]
 
   --runs N           runs of each, whose median counts (default 3)
-  --only NAME        one engine (vmxon, bochs or qemu), or vtd: the VT-d unit by itself
+  --only NAME        one engine (vmxon, bochs or qemu), vtd: the VT-d unit by itself, or scheduling
   --clock wall|cpu   what rates are by: elapsed time, or the engine's processor time (default wall)
   --help             this text
 `;
@@ -75,9 +77,9 @@ const runs = Number(options.runs);
 const engines = [vmxon, bochs, qemu].filter(
   ({ name }) => options.only === undefined || options.only === name,
 );
-if (engines.length === 0 && options.only !== "vtd") {
+if (engines.length === 0 && options.only !== "vtd" && options.only !== "scheduling") {
   process.stderr.write(
-    `bench: --only ${options.only}: no such engine; give vmxon, bochs, qemu or vtd\n`,
+    `bench: --only ${options.only}: no such engine; give vmxon, bochs, qemu, vtd or scheduling\n`,
   );
   process.exit(2);
 }
@@ -118,6 +120,9 @@ if (jobs.length > 0) {
 }
 const vtd = options.only === undefined || options.only === "vtd" ? benchVtd(runs) : undefined;
 if (vtd !== undefined) console.log(formatVtdRates(vtd));
+const scheduling =
+  options.only === undefined || options.only === "scheduling" ? await benchScheduling() : undefined;
+if (scheduling !== undefined) console.log(formatSchedulingRates(scheduling));
 const start = usable.includes(vmxon) ? await measureStart(guest("bench64.mb"), 4) : undefined;
 const memory = usable.includes(vmxon) ? await measureFootprint(guest("bench64.mb")) : undefined;
 const vmcalls = usable.includes(vmxon)
@@ -198,6 +203,7 @@ function writeResults(): void {
     medians: Object.fromEntries(medians),
     all: Object.fromEntries(results),
     vtd,
+    scheduling,
     start,
     memoryMebibytes: memory,
     scriptedVmcalls: vmcalls,
