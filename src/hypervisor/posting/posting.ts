@@ -1,21 +1,6 @@
-import {
-  bitTestAndSet,
-  compareExchange,
-  exchange,
-  load,
-  lockedOr,
-  type Steps,
-} from "../../isa/operations.ts";
-import {
-  notificationDestinationOf,
-  notificationVectorOf,
-  outstanding,
-  setOutstanding,
-  setRequest,
-  suppressed,
-} from "../vmx/posted-interrupts.ts";
+import { bitTestAndSet, exchange, load, lockedOr, type Steps } from "../../isa/operations.ts";
+import { setOutstanding, setRequest } from "../vmx/posted-interrupts.ts";
 import type { LpContext } from "./context.ts";
-import { controlOf } from "./descriptor.ts";
 import { sendInterrupt } from "./interrupts.ts";
 import type { PostSource } from "./observer.ts";
 import {
@@ -87,30 +72,4 @@ export function* postByRequest(context: LpContext, vcpu: number, vector: number)
 function* raiseRequest(context: LpContext, vcpu: number): Steps<void> {
   context.observer.requesting(vcpu);
   yield lockedOr(vcpuBlock(vcpu) + vcpuField.request, 8, request.interrupts);
-}
-
-/**
- * A post as hardware does it, by the descriptor alone: the bit, then ON if neither ON nor SN is set, then NV to NDST.
- * @param urgent SN is not looked at
- */
-export function* postAsDevice(
-  context: LpContext,
-  vcpu: number,
-  vector: number,
-  urgent: boolean,
-): Steps<void> {
-  context.observer.posting(vcpu, vector, "device");
-  yield* setRequest(descriptorOf(vcpu), vector);
-  const at = controlOf(vcpu);
-  const blocks = urgent ? outstanding : outstanding | suppressed;
-  let seen = yield load(at);
-  while ((seen & blocks) === 0n) {
-    const found = yield compareExchange(at, 8, seen, seen | outstanding);
-    if (found === seen) {
-      yield* sendInterrupt(notificationDestinationOf(seen), notificationVectorOf(seen));
-      break;
-    }
-    seen = found;
-  }
-  context.observer.posted(vcpu, "device");
 }
