@@ -11,10 +11,11 @@ import {
   primary,
   vmcsField,
 } from "../vmx/architecture.ts";
+import { takePosted } from "../vmx/posted-interrupts.ts";
 import { skipInstruction, writeField } from "../vmx/vmcs.ts";
 import { HypervisorError } from "../vmx/vmx-operation.ts";
 import type { LpLoop } from "./lp-loop.ts";
-import { isRequesting, takePosted } from "./posted-interrupts.ts";
+import { isRequesting } from "./posted-interrupts.ts";
 import { populate } from "./second-stage.ts";
 import { devicePort, hypercall } from "./vectors.ts";
 import type { VirtualCpu } from "./virtual-machine.ts";
@@ -82,7 +83,7 @@ export class ExitHandlers {
    */
   *prepareInterrupt(vcpu: VirtualCpu): Steps<void> {
     if (this.#posts) {
-      yield* takePosted(vcpu);
+      yield* takePosted(vcpu.pages.descriptor, vcpu.pages.virtualApic);
       return;
     }
     if (vcpu.pending.isEmpty) return;

@@ -24,6 +24,7 @@ import { distance } from "../schedulers/topology.ts";
 import { exitReason, msr, vmcsField } from "../vmx/architecture.ts";
 import { type ControlWords, chooseControls } from "../vmx/controls.ts";
 import { guestLayout, guestStart, interruptGate } from "../vmx/guest-memory.ts";
+import { isOutstanding, suppress } from "../vmx/posted-interrupts.ts";
 import { createVmcs, loadVmcs, writeField, writeHostContinuation } from "../vmx/vmcs.ts";
 import { enableApic, enterVmxOperation, HypervisorError } from "../vmx/vmx-operation.ts";
 import { ExitHandlers } from "./exit-handlers.ts";
@@ -37,10 +38,8 @@ import {
   activate,
   awaitPost,
   fillPidTable,
-  isOutstanding,
   postRequest,
   setVirtualApicId,
-  suppress,
 } from "./posted-interrupts.ts";
 import { guestVector, hostVector } from "./vectors.ts";
 import type { VirtualCpu } from "./virtual-machine.ts";
@@ -212,7 +211,7 @@ export class LpLoop {
     if (next !== previous) {
       if (previous !== undefined) {
         this.#deschedule(previous, now);
-        if (previous.vm.usesDescriptors) yield* suppress(previous);
+        if (previous.vm.usesDescriptors) yield* suppress(previous.pages.descriptor);
       }
       if (next !== undefined) this.#dispatch(next, now);
       lp.current = next;
@@ -364,7 +363,8 @@ export class LpLoop {
       lp.mode = "root";
       yield store(word, 8, 0n);
       yield* this.#attend();
-      if (vcpu.vm.usesDescriptors && (yield* isOutstanding(vcpu))) vcpu.hasRequest = true;
+      if (vcpu.vm.usesDescriptors && (yield* isOutstanding(vcpu.pages.descriptor)))
+        vcpu.hasRequest = true;
     }
     vcpu.isPolled = false;
     recorder.haltPollEnd(hypervisor.now(), lp.index, vcpu.id, vcpu.isAwake);
@@ -444,7 +444,8 @@ export class LpLoop {
   *#wakePosted(): Steps<void> {
     yield compute(this.#costs["posted.descheduled"]);
     for (const vcpu of [...this.lp.blocked]) {
-      if (yield* isOutstanding(vcpu)) yield* this.#attract(vcpu, "interrupt", undefined);
+      if (yield* isOutstanding(vcpu.pages.descriptor))
+        yield* this.#attract(vcpu, "interrupt", undefined);
     }
   }
 
