@@ -37,13 +37,15 @@ export class AddressSpace {
   readonly #keys = new Int32Array(addressSpaceIdMax + 1);
   readonly #ids = new Int32Array(addressSpaceIdMax + 1);
   #live = 0;
-  #nextId = 1;
   // Pairs (VPID, EP4TA) seen, by VM index. Index 0 is VPID 0 without EPT.
   readonly #vpids = new Int32Array(vmIndexMax + 1);
   readonly #ep4tas = new Float64Array(vmIndexMax + 1);
   #vms = 1;
+  /** Index of the VM whose translations are in force. */
   #vm = 0;
   #id = 0;
+  /** Told when ids that were remembered elsewhere may stand for nothing any more. */
+  onForget: () => void = () => {};
   #dataBreakpoints = false;
   /** Address of the window's `largePages`. */
   readonly #largePages: number;
@@ -63,6 +65,19 @@ export class AddressSpace {
     this.#walker = walker;
     this.#tlb = tlb;
     this.#largePages = state.base + lpOffset.largePages;
+    this.#nextId = 1;
+  }
+
+  /** In the window: an assistant gives out ids too. */
+  get #nextId(): number {
+    return this.#state.read32(lpOffset.nextAddressSpace);
+  }
+  set #nextId(id: number) {
+    this.#state.write32(lpOffset.nextAddressSpace, id);
+  }
+  /** What `adopt` is to be called with when this VM is to be in force again. */
+  get vmIndex(): number {
+    return this.#vm;
   }
 
   /** CR0, CR3, CR4, EFER or the VM may have changed. Nothing is invalidated. */
@@ -137,6 +152,23 @@ export class AddressSpace {
     this.#forgetFetch();
   }
 
+  /**
+   * An assistant has put another VM's context into the window, and the control registers that go with it.
+   * @param vm its index
+   * @param forgetsZero the id is a new one: VPIDs are off, what was known under VPID 0 is known no longer
+   */
+  adopt(vm: number, forgetsZero: boolean): void {
+    this.#walker.configure();
+    this.#vm = vm;
+    if (forgetsZero) {
+      this.#dropVpidZero();
+      this.#enterId(this.#key(), this.#state.read32(lpOffset.tlbContext) >>> contextModeBits);
+    } else {
+      this.#chooseId();
+    }
+    this.modeChanged();
+  }
+
   // Invalidation. Each leaves a valid context in force.
 
   /** INVLPG: the page, whatever its size, in every address space. Halves of the linear address. */
@@ -187,6 +219,7 @@ export class AddressSpace {
   }
   invalidateAll(): void {
     this.#live = 0;
+    this.onForget();
     this.#chooseId();
     this.modeChanged();
     this.#forgetFetch();
@@ -237,8 +270,12 @@ export class AddressSpace {
       : 0;
   }
 
+  #key(): number {
+    return (this.#vm << vmShift) | (this.#pcid() << pcidShift) | this.#walker.modeKey;
+  }
+
   #chooseId(): void {
-    const key = (this.#vm << vmShift) | (this.#pcid() << pcidShift) | this.#walker.modeKey;
+    const key = this.#key();
     for (let n = 0; n < this.#live; n++) {
       if (this.#keys[n] === key) {
         this.#id = this.#ids[n] ?? 0;
@@ -248,10 +285,13 @@ export class AddressSpace {
     if (this.#nextId > addressSpaceIdMax) {
       this.#flush();
     }
-    this.#id = this.#nextId;
+    this.#enterId(key, this.#nextId);
     this.#nextId += 1;
+  }
+  #enterId(key: number, id: number): void {
+    this.#id = id;
     this.#keys[this.#live] = key;
-    this.#ids[this.#live] = this.#id;
+    this.#ids[this.#live] = id;
     this.#live += 1;
   }
 
@@ -261,6 +301,7 @@ export class AddressSpace {
         this.#drop(n);
       }
     }
+    this.onForget();
     this.#chooseId();
     this.modeChanged();
     this.#forgetFetch();
@@ -299,6 +340,7 @@ export class AddressSpace {
 
   /** Ids have run out. */
   #flush(): void {
+    this.onForget();
     this.#tlb.flushAll();
     this.#state.u8.fill(0, this.#largePages, this.#largePages + largePageRegions);
     this.#giantPages.fill(0);

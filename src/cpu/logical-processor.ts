@@ -110,8 +110,6 @@ export abstract class LogicalProcessor {
 
   /** The event being delivered through the IDT, for a VM exit that interrupts the delivery. */
   delivering: DeliveredEvent | undefined;
-  /** An event waits for RFLAGS.IF, a shadow or NMI blocking to go: whoever lifts one calls `requestEvents`. */
-  eventsHeldBack = false;
   /** Blocking by STI or MOV SS was set by the instruction in progress, so that it outlives that instruction. */
   shadowIsNew = false;
   /** RFLAGS.RF was loaded by the instruction in progress: it covers the next one. */
@@ -348,6 +346,13 @@ export abstract class LogicalProcessor {
     if (pending) {
       this.requestEvents();
     }
+  }
+  /** An event waits for RFLAGS.IF, a shadow or NMI blocking to go: whoever lifts one calls `requestEvents`. */
+  get eventsHeldBack(): boolean {
+    return this.state.read32(privateOffset.eventsHeldBack) !== 0;
+  }
+  set eventsHeldBack(isHeld: boolean) {
+    this.state.write32(privateOffset.eventsHeldBack, isHeld ? 1 : 0);
   }
   /** DR6 bits of debug exceptions that wait for the next boundary. */
   get pendingDebug(): number {

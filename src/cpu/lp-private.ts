@@ -20,6 +20,8 @@ export const privateOffset = {
   mwaitBreaks: lpOffset.cpuPrivate + 0x1c,
   /** Data breakpoints that the instruction in progress has hit: DR6 bits. They count when it, or an iteration of it, is done. */
   dataHits: lpOffset.cpuPrivate + 0x20,
+  /** Not 0: an event waits for RFLAGS.IF, a shadow or NMI blocking to go. */
+  eventsHeldBack: lpOffset.cpuPrivate + 0x24,
   /** The 64 bytes the line held when MONITOR ran. */
   monitorLine: lpOffset.cpuPrivate + 0x40,
 } as const;

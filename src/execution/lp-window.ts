@@ -138,6 +138,8 @@ export const lpOffset = {
   scripts: 0x7000,
   /** u8 × `largePageRegions`: log2 of the largest page met in a 2 MiB region (hashed), 0 when none. */
   largePages: 0x8000,
+  /** u32: the next address-space id to be given out, see `cpu/address-space.ts`. */
+  nextAddressSpace: 0x8800,
   /** The vmx room's part for what its assistants look up. */
   vmxTables: 0x9000,
   tlb: 0x2_0000,

@@ -1,6 +1,7 @@
 import type { LogicalProcessor } from "../cpu/logical-processor.ts";
 import { ApicVirtualization } from "./apic-virtualization/apic-virtualization.ts";
-import { installAssistants } from "./assistants/assistants.ts";
+import { installAssistants, instantiateAssistants } from "./assistants/assistants.ts";
+import { SteadyTransitions } from "./assistants/steady-transitions.ts";
 import { type VmxProfile, vmxProfile } from "./capabilities.ts";
 import { capabilityMsrs } from "./capability-msrs.ts";
 import { VmEntries } from "./entry.ts";
@@ -31,17 +32,24 @@ export function attachVmx(
   const unit = new VmxUnit(lp, profile);
   const timer = new PreemptionTimer(lp, profile.preemptionTimerShift);
   const areas = new MsrAreas(lp, profile.msrAreaEntriesMax);
-  const exits = new VmExits(unit, timer, areas);
+  const assistants = instantiateAssistants(lp);
+  const steady = new SteadyTransitions(unit, assistants.keep);
+  const exits = new VmExits(unit, timer, areas, steady);
   const apic = new ApicVirtualization(unit, exits);
   const ept = new ExtendedPageTables(unit, exits, apic.accessPage);
   const events = new GuestEvents(unit, exits, timer, apic);
   const intercepts = new NonRootIntercepts(unit, exits, events, apic, ramBytes);
-  const entries = new VmEntries({ unit, exits, areas, ept, events });
+  const entries = new VmEntries({ unit, exits, areas, ept, events, steady });
   const parts: VmxParts = { unit, entries, exits, events, ept, intercepts };
   lp.attachVmx(intercepts, ept);
   lp.physical.watcher = apic.accessPage;
   lp.addInstructions(vmxInstructions(parts));
-  installAssistants(lp);
+  installAssistants(lp, assistants);
+  lp.catchUp = () => {
+    if (steady.catchUp()) {
+      events.beginPlain();
+    }
+  };
   for (const msr of capabilityMsrs(profile)) {
     lp.msrs.add(msr);
   }

@@ -6,6 +6,7 @@ import { cr0Bit, eferBit, flagBit } from "../cpu/register-bits.ts";
 import { generalProtection, undefinedOpcode, vmExitTaken } from "../cpu/trap.ts";
 import { Outcome } from "../execution/core-host.ts";
 import { Activity, lpOffset } from "../execution/lp-window.ts";
+import type { SteadyTransitions } from "./assistants/steady-transitions.ts";
 import { entryControl, secondary } from "./controls.ts";
 import { RuleChecker } from "./entry-rules/all-rules.ts";
 import type { EntryRule } from "./entry-rules/entry-rule.ts";
@@ -41,6 +42,7 @@ export interface EntryParts {
   readonly areas: MsrAreas;
   readonly ept: ExtendedPageTables;
   readonly events: GuestEvents;
+  readonly steady: SteadyTransitions;
 }
 
 /** VM entries of one LP ("VM Entries"). */
@@ -145,6 +147,7 @@ export class VmEntries {
     controls.isX2apic = lp.apic.mode === ApicMode.X2Apic;
     controls.currentPointer = vmcs.currentPointer;
     const checker = this.#checker;
+    this.#parts.steady.entering(vmcs.dirty);
     const broken = checker.check(controls, vmcs.dirty, vmcs.live);
     vmcs.held(checker.held, checker.live);
     return broken;
@@ -284,6 +287,7 @@ export class VmEntries {
       lp.switchedVm();
     }
     events.begin();
+    this.#parts.steady.entered();
     if (lp.trace !== undefined) {
       this.#trace();
     }

@@ -2,6 +2,7 @@ import type { InstructionView } from "../cpu/instruction-view.ts";
 import type { DeliveredEvent } from "../cpu/ports.ts";
 import { Vector } from "../cpu/trap.ts";
 import { Activity } from "../execution/lp-window.ts";
+import type { SteadyTransitions } from "./assistants/steady-transitions.ts";
 import { abortIndicator } from "./entry-rules/msr-areas.ts";
 import { entryFailureBit, exitReason } from "./exit-reasons.ts";
 import { GuestSaver } from "./guest-saving.ts";
@@ -30,9 +31,11 @@ export class VmExits {
   readonly #areas: MsrAreas;
   readonly #guest: GuestSaver;
   readonly #host: HostLoader;
+  readonly #steady: SteadyTransitions;
 
-  constructor(unit: VmxUnit, timer: PreemptionTimer, areas: MsrAreas) {
+  constructor(unit: VmxUnit, timer: PreemptionTimer, areas: MsrAreas, steady: SteadyTransitions) {
     this.#unit = unit;
+    this.#steady = steady;
     this.#areas = areas;
     this.#guest = new GuestSaver(unit, timer);
     this.#host = new HostLoader(unit, timer, areas);
@@ -162,6 +165,8 @@ export class VmExits {
     const indicator = this.#host.load(isNmiExit);
     if (indicator !== 0) {
       this.#abort(indicator);
+    } else {
+      this.#steady.exited();
     }
   }
 

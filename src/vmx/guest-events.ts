@@ -40,9 +40,7 @@ export class GuestEvents {
   /** The guest begins: after its state is loaded, before anything is injected. */
   begin(): void {
     const { lp, controls, vmcs, isInitHeld } = this.#unit;
-    this.#isMtfPending = false;
-    this.#stepsBefore = notStarted;
-    this.#apic.begin();
+    this.beginPlain();
     if ((controls.pin & pin.activateVmxPreemptionTimer) !== 0) {
       this.#timer.start(vmcs.low(slot.preemptionTimerValue));
     }
@@ -50,6 +48,13 @@ export class GuestEvents {
     if (this.#timer.isRunning || isInitHeld || (controls.primary & mayExitAtOnce) !== 0) {
       lp.requestEvents();
     }
+  }
+
+  /** The part of `begin` for a guest that no control makes begin with an event. */
+  beginPlain(): void {
+    this.#isMtfPending = false;
+    this.#stepsBefore = notStarted;
+    this.#apic.begin();
   }
 
   // ——— injection

@@ -132,6 +132,16 @@ function copying(
   return f;
 }
 
+/** Copies registers into the guest-state area. */
+export const savingGuest = (window: I32): FunctionBuilder =>
+  copying(window, guestWords, true, (move) => move.groups);
+/** Copies the guest-state area into the registers. */
+export const loadingGuest = (window: I32): FunctionBuilder =>
+  copying(window, guestWords, false, (move) => move.segments);
+/** Copies what VM exits load as it is. */
+export const loadingHost = (window: I32): FunctionBuilder =>
+  copying(window, hostWords, false, () => 0);
+
 const memoryPagesMax = 65536;
 let compiled: WebAssembly.Module | undefined;
 
@@ -139,18 +149,9 @@ function transferModule(): WebAssembly.Module {
   if (compiled === undefined) {
     const module = new ModuleBuilder();
     const window = globalValue("i32", module.importGlobal("window", "i32"));
-    module.add(
-      copying(window, guestWords, true, (move) => move.groups),
-      "saveGuest",
-    );
-    module.add(
-      copying(window, guestWords, false, (move) => move.segments),
-      "loadGuest",
-    );
-    module.add(
-      copying(window, hostWords, false, () => 0),
-      "loadHost",
-    );
+    module.add(savingGuest(window), "saveGuest");
+    module.add(loadingGuest(window), "loadGuest");
+    module.add(loadingHost(window), "loadHost");
     compiled = new WebAssembly.Module(module.finish(1, memoryPagesMax));
   }
   return compiled;

@@ -31,7 +31,7 @@ export const vmxOffset = {
   residency: lpOffset.vmxPrivate + 0x800,
 } as const;
 
-const modeBit = { on: 1, nonRoot: 2 } as const;
+export const modeBit = { on: 1, nonRoot: 2 } as const;
 const none = -1;
 /** VMX of one LP: whether and how it operates, its VMCSs, and what VMX instructions report. */
 export class VmxUnit {
@@ -52,9 +52,7 @@ export class VmxUnit {
   usesEpt = false;
   /** Physical address of the VMXON region, -1 outside VMX operation. */
   vmxonPointer = none;
-  /** An INIT has arrived in root operation, where it is blocked. */
-  isInitHeld = false;
-
+  #isInitHeld = false;
   readonly #rootBits: FixedBits;
   readonly #unrestrictedBits: FixedBits;
 
@@ -129,6 +127,21 @@ export class VmxUnit {
     this.#publishMode();
   }
 
+  /** An INIT has arrived in root operation, where it is blocked. */
+  get isInitHeld(): boolean {
+    return this.#isInitHeld;
+  }
+  set isInitHeld(isHeld: boolean) {
+    this.#isInitHeld = isHeld;
+    this.leaveToHandlers();
+  }
+
+  /** The next VM entry or exit is not for the assistants. */
+  leaveToHandlers(): void {
+    this.vmcs.u32[assistantOffset.enterable >>> 2] = 0;
+    this.vmcs.u32[assistantOffset.exitable >>> 2] = 0;
+  }
+
   #publishMode(): void {
     const { vmcs } = this;
     vmcs.u32[vmxOffset.mode >>> 2] =
@@ -140,6 +153,7 @@ export class VmxUnit {
   /** Makes the mode and the two pointers visible in the window. */
   publish(): void {
     const { state } = this.lp;
+    this.leaveToHandlers();
     this.#publishMode();
     state.write64(vmxOffset.vmxonPointer, BigInt.asUintN(64, BigInt(this.vmxonPointer)));
     state.write64(vmxOffset.currentPointer, BigInt.asUintN(64, BigInt(this.vmcs.currentPointer)));
@@ -178,8 +192,12 @@ export class VmxUnit {
     const index = reason < exitReasonLimit ? reason : 0;
     const at = (vmxOffset.exits >>> 2) + index;
     this.vmcs.u32[at] = (this.vmcs.u32[at] ?? 0) + 1;
+    this.countExitsOfCurrent(index, 1);
+  }
+  /** Exits that the window has counted already. */
+  countExitsOfCurrent(index: number, times: number): void {
     const counts = this.#countsOfCurrent();
-    counts[index] = (counts[index] ?? 0) + 1;
+    counts[index] = (counts[index] ?? 0) + times;
   }
 
   #countsOfCurrent(): Uint32Array {

@@ -96,7 +96,8 @@ export class TestMachine {
   time = 0;
   #nextTable: number = place.pageTables;
 
-  constructor(model: CpuModel = defaultCpuModel) {
+  /** @param isTraced somebody listens: shortcuts that tell nothing of what they do are not taken */
+  constructor(model: CpuModel = defaultCpuModel, isTraced = true) {
     const layout = layOutMemory(ramBytes, 1, lpWindowBytes);
     const memory = createMemory(layout);
     this.memory = memory;
@@ -119,19 +120,21 @@ export class TestMachine {
       model,
       lpCount: 1,
       apicIds: [0],
-      trace: (kind, detail) => {
-        this.hear?.(kind, detail);
-        if (kind === "exception") {
-          const { vector, error } = detail;
-          this.exceptions.push({ vector: Number(vector), errorCode: Number(error) });
-        }
-      },
+      ...(isTraced ? { trace: this.#trace } : {}),
     });
     this.state = this.lp.state;
     this.mailbox = lpMailbox(this.state.i32, windowBase(layout, 0));
     this.lp.reset();
     this.state.u8.fill(0xf4, place.handlers, place.handlers + 256 * 16);
   }
+
+  readonly #trace: TraceSink = (kind, detail) => {
+    this.hear?.(kind, detail);
+    if (kind === "exception") {
+      const { vector, error } = detail;
+      this.exceptions.push({ vector: Number(vector), errorCode: Number(error) });
+    }
+  };
 
   // ——— memory
 

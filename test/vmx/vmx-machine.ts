@@ -57,8 +57,8 @@ export class VmxMachine extends TestMachine {
   readonly #bits: 32 | 64;
 
   /** @param profile another VMX than the model's */
-  constructor(model?: CpuModel, bits: 32 | 64 = 64, profile?: VmxProfile) {
-    super(model);
+  constructor(model?: CpuModel, bits: 32 | 64 = 64, profile?: VmxProfile, isTraced = true) {
+    super(model, isTraced);
     this.#bits = bits;
     this.vmx = present(attachVmx(this.lp, ramBytes, profile), "a model with VMX");
   }

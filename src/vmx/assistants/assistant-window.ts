@@ -8,9 +8,23 @@ export const assistantOffset = {
   line: lpOffset.vmxPrivate + 0x34,
   /** State of each line of the VMCS cache, `lineStride` bytes each. */
   lines: lpOffset.vmxPrivate + 0x40,
+  /** u32: address of the VMCS that VMRESUME may enter without TypeScript, of the one whose guest may exit so; else 0. */
+  enterable: lpOffset.vmxPrivate + 0x80,
+  exitable: lpOffset.vmxPrivate + 0x84,
+  /** u32: not 0 when VPIDs are off: each transition takes a new address-space id. */
+  forgetsZero: lpOffset.vmxPrivate + 0x88,
+  /** u32: transitions since TypeScript has last caught up: VM entries, VM exits by `exitKind`. */
+  entered: lpOffset.vmxPrivate + 0x8c,
+  exited: lpOffset.vmxPrivate + 0x90,
   /** By packed encoding (see `field-table.ts`), 8 bytes each. */
   fields: lpOffset.vmxTables,
+  /** What the two sides of a transition have that is derived from their state (see `sides.ts`). */
+  host: lpOffset.vmxTables + 0x2000,
+  guest: lpOffset.vmxTables + 0x2200,
 } as const;
+
+/** VM exits that have an assistant; u32 counts in this order. */
+export const exitKind = { vmcall: 0, cpuid: 1 } as const;
 
 export const lineStride = 16;
 /** u32 each. */

@@ -5,6 +5,7 @@ import { lpOffset } from "../../execution/lp-window.ts";
 import { type I32, type I64, i32, i64 } from "../../wasm/expression.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { assistantOffset, lineOffset } from "./assistant-window.ts";
+import { any } from "./emit.ts";
 import { encodingBits, fieldBit } from "./field-table.ts";
 
 /**
@@ -85,8 +86,4 @@ function entryOffset(encoding: I64): I32 {
 function succeed(f: FunctionBuilder, window: I32): void {
   f.store(8, window, i64.const(1), lpOffset.flagResult);
   f.store(8, window, i64.const(0), lpOffset.flagCarries);
-}
-
-function any(first: I32, ...others: readonly I32[]): I32 {
-  return others.reduce((sum, other) => i32.or(sum, other), first);
 }

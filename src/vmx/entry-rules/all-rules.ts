@@ -51,6 +51,22 @@ export const allRules: readonly RuleDescription[] = [
 export type GroupSet = number;
 export const allGroups: GroupSet = 2 ** ruleGroups.length - 1;
 
+function groupsOf(...groups: readonly RuleGroup[]): GroupSet {
+  return groups.reduce((set, group) => set | (1 << ruleGroups.indexOf(group)), 0);
+}
+export const ripGroup: GroupSet = groupsOf(guestRipRules);
+/** Groups that say nothing about the host. */
+export const guestGroups: GroupSet = groupsOf(
+  eventInjectionRules,
+  guestRegisterRules,
+  guestSegmentRules,
+  guestTableRules,
+  guestRipRules,
+  guestFlagsRules,
+  guestNonRegisterRules,
+  guestPdpteRules,
+);
+
 /** For each 32-bit word of a VMCS the groups that read it. */
 export const groupsBySlot = new Int32Array(vmcsBytes >>> 2);
 ruleGroups.forEach((group, n) => {
@@ -76,7 +92,7 @@ const dependsOnMore: ReadonlySet<string> = new Set([
 ]);
 const hostModeGroup: GroupSet = 1 << ruleGroups.indexOf(hostModeRules);
 /** In a set of live groups: the processor was in IA-32e mode at the last check. */
-const longModeBit = 1 << 30;
+export const longModeBit = 1 << 30;
 
 interface PreparedGroup {
   readonly all: readonly EntryRule[];
