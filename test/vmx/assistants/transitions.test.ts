@@ -393,12 +393,17 @@ describe("assistants of VM entries and exits", () => {
       [0, 3].map((bit) => [`host's ${chunk}, ${bit}`, { host: [{ chunk, bit }] }] as const),
     ),
   ];
+  /** Most end in the middle of a round trip. */
+  const shortTurns = Array.from({ length: 40 }, (_, n) => 9 + (n % 13));
   it.each(alone)("do so around a %s", (_name, change) => {
     const guest = change.guest ?? ["load", "misaligned"];
     const host = change.host ?? [{ chunk: "remap", bit: 1 }];
-    runBoth({ ...plain, ...change, guest, host, budgets: [30, 7, 100] });
-    const controls: readonly ControlName[] = ["secondary.enableVpid"];
+    runBoth({ ...plain, ...change, guest, host, budgets: shortTurns });
+    const controls: readonly ControlName[] = ["secondary.enableVpid", "entry.loadDebugControls"];
     runBoth({ ...plain, ...change, guest, controls, usesEpt: true });
+    if (change.host !== undefined) {
+      runBoth({ ...plain, ...change, guest, isUser: true });
+    }
   });
 
   it.each<readonly [string, Partial<Scenario>]>([
