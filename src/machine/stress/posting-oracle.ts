@@ -8,7 +8,7 @@ import {
   virtualApicOf,
 } from "../../hypervisor/posting/posting-memory.ts";
 import type { PostingCounts, PostingFinding } from "./posting-result.ts";
-import { StepRing } from "./step-ring.ts";
+import { StepRing, softwareSource } from "./step-ring.ts";
 import { Timeline } from "./timeline.ts";
 
 const vectors = 256;
@@ -514,7 +514,7 @@ export class PostingOracle implements PostingObserver {
     return at;
   }
   #step(kind: string, detail: Readonly<Record<string, unknown>>): void {
-    this.#ring.add(this.now(), never, kind, detail);
+    this.#ring.add(this.now(), softwareSource, kind, detail);
   }
   #violated(invariant: number, vcpu: number, message: string): void {
     const { check } = this.#options;

@@ -8,6 +8,12 @@ interface Step {
   detail: Readonly<Record<string, unknown>>;
 }
 
+/** The source of steps that software tells of by itself; LPs are 0 and up, devices -1. */
+export const softwareSource = -2;
+
+const nameOf = (source: number): string =>
+  source >= 0 ? `LP ${source}` : source === softwareSource ? "software" : "devices";
+
 /** The last steps of a run, as they came; they become text only when somebody asks. */
 export class StepRing {
   readonly #steps: Step[] = [];
@@ -39,7 +45,7 @@ export class StepRing {
 const describeStep = ({ time, source, kind, detail }: Step): string =>
   [
     `${time}`.padStart(10),
-    source < 0 ? "devices" : `LP ${source}`,
+    nameOf(source),
     kind,
     ...Object.entries(detail)
       .filter(([name]) => name !== "lp")
