@@ -1,7 +1,7 @@
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { sapphireRapids } from "../../src/cpu/models/sapphire-rapids.ts";
 import { lpOffset } from "../../src/execution/lp-window.ts";
-import { VmxMachine } from "./vmx-machine.ts";
+import { VmxMachine, vmxPlace } from "./vmx-machine.ts";
 
 let m: VmxMachine;
 beforeEach(() => {
@@ -22,6 +22,19 @@ describe("IA32_PKRS", () => {
     m.set("guestIa32Pkrs", 0x30);
     m.launch();
     expect(m.number("guestIa32Pkrs")).toBe(0x10);
+  });
+  it("is saved by VM exits that only move words, too", () => {
+    const steady = new VmxMachine(sapphireRapids, 64, undefined, false).root();
+    steady.guest((asm) => asm.vmcall());
+    steady.lp.addressSpace.loadKeys(lpOffset.pkrs, 0x10);
+    const handled = vi.spyOn(steady.vmx.exits, "instruction");
+    steady.launch();
+    for (let round = 0; round < 4; round++) {
+      steady.set("guestRip", vmxPlace.guestCode).set("guestIa32Pkrs", 0x30);
+      steady.resume();
+      expect(steady.number("guestIa32Pkrs")).toBe(0x10);
+    }
+    expect(handled).toHaveBeenCalledTimes(1);
   });
   it("is loaded by VM exit", () => {
     m.enable("exit.loadPkrs").enable("entry.loadPkrs");

@@ -207,6 +207,8 @@ function saveRest(f: FunctionBuilder, window: I32, vmcs: I32, changed: Local<"i3
   put("guestActivity", i64.const(Activity.Active));
   put("guestInterruptibility", i64.const(0));
   put("guestPendingDebug", i64.const(0));
+  // Saved where it could be loaded; elsewhere nobody sees the word.
+  put("guestIa32Pkrs", i64.load32u(window, lpOffset.pkrs));
   const line = f.let(i32.load(window, assistantOffset.line));
   f.store32(line, i32.const(1), lineOffset.modified);
   f.store32(line, i32.or(i32.load(line, lineOffset.dirty), changed), lineOffset.dirty);
