@@ -59,7 +59,8 @@ async function measure(name: string, options: PostingOptions): Promise<Row> {
 const rows: Row[] = [];
 for (const devices of numbers(values.devices)) {
   for (const lps of numbers(values.lps)) {
-    const options = { ...undisturbed, devices, lps, vcpus: lps, cpuModel: defaultCpuModel.name };
+    const shape = { devices, lps, vcpus: lps, guestPosts: false };
+    const options = { ...undisturbed, ...shape, cpuModel: defaultCpuModel.name };
     rows.push(await measure(`${devices} devices to vCPUs on ${lps} LPs`, options));
   }
 }

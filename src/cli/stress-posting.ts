@@ -84,6 +84,7 @@ function postingOptions(options: StressOptions): PostingOptions {
     ...{ lps, vcpus, devices, vectors, rate, migrate, halt, preempt, affinity, urgent },
     ...{ posts, seconds, ipiVirtualization },
     hypervisorPosts: true,
+    guestPosts: true,
     driver: options.driver,
     check: options.check,
     bug: options.bug,

@@ -64,7 +64,7 @@ function guestCode({ options, measures }: PostingModuleParameters): GuestCode {
     })),
     work: isFast ? 1 : workTurns,
     halts: rounds(options.halt),
-    ipis: options.vcpus > 1 ? (isFast ? 1 : rounds(options.rate)) : 0,
+    ipis: options.guestPosts && options.vcpus > 1 ? (isFast ? 1 : rounds(options.rate)) : 0,
     ipiVector,
     measures,
   });

@@ -23,6 +23,8 @@ export interface PostingOptions {
   readonly ipiVirtualization: boolean;
   /** The hypervisor posts too, not only devices and guests. */
   readonly hypervisorPosts: boolean;
+  /** Guests send IPIs. */
+  readonly guestPosts: boolean;
   /** The part of device interrupts that are urgent, 0 to 1. */
   readonly urgent: number;
   readonly driver: DriverName;
@@ -46,6 +48,7 @@ export const postingDefaults: Omit<PostingOptions, "cpuModel"> = {
   affinity: 10_000,
   ipiVirtualization: false,
   hypervisorPosts: true,
+  guestPosts: true,
   urgent: 0,
   driver: "deterministic",
   check: undefined,
