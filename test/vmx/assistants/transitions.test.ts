@@ -104,6 +104,10 @@ const guestChunks: Readonly<Record<string, Chunk>> = {
     asm.mov(eax, 0x401);
     asm.mov(dr7, rax);
   },
+  exactBreakpoints: (asm) => {
+    asm.mov(eax, 0x700);
+    asm.mov(dr7, rax);
+  },
   noBreakpoint: (asm) => {
     asm.mov(eax, 0x400);
     asm.mov(dr7, rax);
@@ -167,6 +171,10 @@ const hostChunks: Readonly<Record<string, Chunk>> = {
   },
   breakpoint: (asm) => {
     asm.mov(eax, 0x401);
+    asm.mov(dr7, rax);
+  },
+  exactBreakpoints: (asm) => {
+    asm.mov(eax, 0x700);
     asm.mov(dr7, rax);
   },
   flags: (asm) => flags(asm, flagBit.fixed | flagBit.AC | flagBit.CF),
@@ -398,11 +406,12 @@ describe("assistants of VM entries and exits", () => {
   it.each(alone)("do so around a %s", (_name, change) => {
     const guest = change.guest ?? ["load", "misaligned"];
     const host = change.host ?? [{ chunk: "remap", bit: 1 }];
-    runBoth({ ...plain, ...change, guest, host, budgets: shortTurns });
+    const common = { ...plain, ...change, guest, budgets: shortTurns };
+    runBoth({ ...common, host });
     const controls: readonly ControlName[] = ["secondary.enableVpid", "entry.loadDebugControls"];
-    runBoth({ ...plain, ...change, guest, controls, usesEpt: true });
+    runBoth({ ...common, controls, usesEpt: true });
     if (change.host !== undefined) {
-      runBoth({ ...plain, ...change, guest, isUser: true });
+      runBoth({ ...common, isUser: true });
     }
   });
 
