@@ -116,14 +116,17 @@ function every(
   asm.here(not);
 }
 
-/** To the next vCPU in turn. The account comes before the IPI. */
+/** To the next of the other vCPUs in turn. The account comes before the IPI. */
 function emitIpi(asm: Assembler, { vcpus, ipiVector, measures }: GuestCodeHabits): void {
   const chosen = asm.label("target");
+  const another = asm.here("another target");
   asm.inc(r9d);
   asm.cmp(r9d, vcpus);
   asm.jb(chosen);
   asm.xor(r9d, r9d);
   asm.here(chosen);
+  asm.cmp(r9d, r14d);
+  asm.je(another);
   if (measures) {
     asm.rdtsc();
     asm.shl(rdx, 32);
