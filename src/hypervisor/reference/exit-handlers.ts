@@ -1,6 +1,7 @@
 import { compute, type Steps, store, vmread, wrmsr } from "../../isa/operations.ts";
 import type { CostKey } from "../costs/cost-profile.ts";
 import { DescheduleReason } from "../run-record.ts";
+import type { WakeReason } from "../schedulers/scheduler.ts";
 import {
   blockingByMovSs,
   blockingBySti,
@@ -14,9 +15,10 @@ import {
 import { takePosted } from "../vmx/posted-interrupts.ts";
 import { skipInstruction, writeField } from "../vmx/vmcs.ts";
 import { HypervisorError } from "../vmx/vmx-operation.ts";
-import type { LpLoop } from "./lp-loop.ts";
+import type { HostLp } from "./host-lp.ts";
 import { isRequesting } from "./posted-interrupts.ts";
 import { populate } from "./second-stage.ts";
+import type { SharedState } from "./shared-state.ts";
 import { devicePort, hypercall } from "./vectors.ts";
 import type { VirtualCpu } from "./virtual-machine.ts";
 
@@ -30,14 +32,37 @@ const shorthandShift = 18n;
 const portShift = 16n;
 const portIsIn = 8n;
 
+/** What the handlers ask of the LP that they handle exits for. */
+export interface ExitContext {
+  readonly hypervisor: SharedState;
+  readonly lp: HostLp;
+  /** An interrupt for the host has been acknowledged. */
+  took(vector: number): Steps<void>;
+  /** The vCPU has executed HLT, has given way, spins in a loop of PAUSE. */
+  halted(vcpu: VirtualCpu): Steps<void>;
+  yielded(vcpu: VirtualCpu, to: VirtualCpu | undefined): Steps<void>;
+  pauseLoop(vcpu: VirtualCpu): Steps<void>;
+  /** An interrupt for a vCPU; `sender` when another one sends it. */
+  interrupt(
+    vcpu: VirtualCpu,
+    vector: number,
+    reason: WakeReason,
+    sender: VirtualCpu | undefined,
+  ): Steps<void>;
+  /** A vCPU is to go on though nothing interrupts it. */
+  kick(vcpu: VirtualCpu, sender: VirtualCpu): Steps<void>;
+  /** @param time nanoseconds from the start of the run, infinity for none */
+  setGuestTimer(vcpu: VirtualCpu, time: number): Steps<void>;
+}
+
 type Handler = (vcpu: VirtualCpu) => Steps<void>;
 
 /** What an LP does about a VM exit, by basic reason. */
 export class ExitHandlers {
-  readonly #loop: LpLoop;
+  readonly #loop: ExitContext;
   readonly #handlers: Readonly<Record<number, readonly [CostKey, Handler]>>;
 
-  constructor(loop: LpLoop) {
+  constructor(loop: ExitContext) {
     this.#loop = loop;
     this.#handlers = {
       [exitReason.externalInterrupt]: ["handle.external-interrupt", () => this.#external()],

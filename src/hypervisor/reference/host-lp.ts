@@ -2,21 +2,7 @@ import { Heap } from "../../base/heap.ts";
 import type { ScriptEnvironment } from "../../isa/operations.ts";
 import { DescheduleReason } from "../run-record.ts";
 import type { PauseLoopExiting } from "../schedulers/scheduler.ts";
-import type { VirtualCpu } from "./virtual-machine.ts";
-
-/** Something the hypervisor is to do at a time, on one LP. */
-export interface HostTimer {
-  /** Nanoseconds from the start of the run. */
-  readonly time: number;
-  readonly due: { readonly type: "policy"; readonly action: () => void } | GuestTimer | EndOfRun;
-}
-interface GuestTimer {
-  readonly type: "guest";
-  readonly vcpu: VirtualCpu;
-}
-interface EndOfRun {
-  readonly type: "end";
-}
+import type { HostTimer, VirtualCpu } from "./virtual-machine.ts";
 
 /** Root: executes the hypervisor, interrupts held back. Guest: in non-root operation. Resting: halted, waits for an interrupt. */
 export type LpMode = "root" | "guest" | "resting";

@@ -1,47 +1,19 @@
 import { Prng } from "../../base/prng.ts";
 import type { Script, ScriptEnvironment, ScriptedSoftware } from "../../isa/operations.ts";
 import { store, wrmsr } from "../../isa/operations.ts";
-import type { CostKey } from "../costs/cost-profile.ts";
-import type { RunRecorder } from "../run-record.ts";
-import type { HypervisorFeatures } from "../scenario.ts";
-import type { Scheduler, SchedulerHost } from "../schedulers/scheduler.ts";
-import type { Topology } from "../schedulers/topology.ts";
+import type { Scheduler } from "../schedulers/scheduler.ts";
 import { msr } from "../vmx/architecture.ts";
 import { largePageBytes, writeGuestMemory } from "../vmx/guest-memory.ts";
-import { type GuestFactory, type GuestSoftware, guestProgram } from "./guest-software.ts";
+import { type GuestSoftware, guestProgram } from "./guest-software.ts";
 import type { HostLp } from "./host-lp.ts";
 import { LpLoop } from "./lp-loop.ts";
 import { type MemoryPlan, planMemory, wakeWord } from "./memory-plan.ts";
 import { writeMsrBitmaps } from "./msr-bitmaps.ts";
-import type { OutsideWorld } from "./outside-world.ts";
 import { PolicyHost } from "./policy-host.ts";
 import { PostLog } from "./post-log.ts";
 import { mapGuest } from "./second-stage.ts";
+import type { HypervisorSetup, SharedState } from "./shared-state.ts";
 import { VirtualCpu, VirtualMachine } from "./virtual-machine.ts";
-
-/** A virtual machine that is wanted. */
-export interface VmSetup {
-  readonly name: string;
-  readonly weight: number;
-  readonly cap: number;
-  /** By vCPU: LPs it may run on, by LP. */
-  readonly affinities: readonly (readonly boolean[])[];
-}
-
-export interface HypervisorSetup {
-  readonly topology: Topology;
-  readonly vms: readonly VmSetup[];
-  readonly features: HypervisorFeatures;
-  /** Nanoseconds of everything that has a price. */
-  readonly costs: Readonly<Record<CostKey, number>>;
-  readonly createScheduler: (host: SchedulerHost) => Scheduler;
-  readonly guests: GuestFactory;
-  readonly recorder: RunRecorder;
-  readonly outside: OutsideWorld;
-  /** Nanoseconds from the start of the run to its end. */
-  readonly duration: number;
-  readonly seed: number;
-}
 
 const registersOfMsr = 4096;
 
@@ -49,7 +21,7 @@ const registersOfMsr = 4096;
  * The reference hypervisor: what all its LPs share. It is the software of a whole machine; each LP runs `LpLoop`. LPs share it as
  * objects, which needs the deterministic driver.
  */
-export class ReferenceHypervisor {
+export class ReferenceHypervisor implements SharedState {
   readonly setup: HypervisorSetup;
   readonly vms: readonly VirtualMachine[];
   readonly vcpus: readonly VirtualCpu[];

@@ -27,11 +27,10 @@ import { guestLayout, guestStart, interruptGate } from "../vmx/guest-memory.ts";
 import { isOutstanding, suppress } from "../vmx/posted-interrupts.ts";
 import { createVmcs, loadVmcs, writeField, writeHostContinuation } from "../vmx/vmcs.ts";
 import { enableApic, enterVmxOperation, HypervisorError } from "../vmx/vmx-operation.ts";
-import { ExitHandlers } from "./exit-handlers.ts";
+import { type ExitContext, ExitHandlers } from "./exit-handlers.ts";
 import { guestProgram } from "./guest-software.ts";
 import { adjustPoll } from "./halt-polling.ts";
-import { HostLp, type HostTimer } from "./host-lp.ts";
-import type { HypervisorSetup, ReferenceHypervisor } from "./hypervisor.ts";
+import { HostLp } from "./host-lp.ts";
 import { wakeWord } from "./memory-plan.ts";
 import { callPolicy, PolicyError } from "./policy-host.ts";
 import {
@@ -41,8 +40,9 @@ import {
   postRequest,
   setVirtualApicId,
 } from "./posted-interrupts.ts";
+import type { HypervisorSetup, SharedState } from "./shared-state.ts";
 import { guestVector, hostVector } from "./vectors.ts";
-import type { VirtualCpu } from "./virtual-machine.ts";
+import type { HostTimer, VirtualCpu } from "./virtual-machine.ts";
 
 const never = Number.POSITIVE_INFINITY;
 /** How long an LP waits between two looks at something that another LP is about to change. */
@@ -61,15 +61,15 @@ const preemptionTimerMax = 0xffff_ffff;
  * What one LP does: asks the policy whom to run, loads that vCPU, enters it, handles its VM exits until something makes a new
  * decision necessary; rests when there is nobody.
  */
-export class LpLoop {
-  readonly hypervisor: ReferenceHypervisor;
+export class LpLoop implements ExitContext {
+  readonly hypervisor: SharedState;
   readonly lp: HostLp;
   readonly #environment: ScriptEnvironment;
   readonly #exits: ExitHandlers;
   /** Ticks of the preemption timer are nanoseconds shifted by this. */
   #timerShift = 0;
 
-  constructor(hypervisor: ReferenceHypervisor, environment: ScriptEnvironment) {
+  constructor(hypervisor: SharedState, environment: ScriptEnvironment) {
     this.hypervisor = hypervisor;
     this.#environment = environment;
     this.lp = new HostLp(environment.lp, environment);

@@ -2,8 +2,21 @@ import { BlockCause } from "../run-record.ts";
 import type { VcpuHandle, VmHandle } from "../schedulers/scheduler.ts";
 import type { ControlWords } from "../vmx/controls.ts";
 import type { VcpuPages } from "../vmx/vmcs.ts";
-import type { HostTimer } from "./host-lp.ts";
 import { PendingVectors } from "./pending-vectors.ts";
+
+/** Something the hypervisor is to do at a time, on one LP. */
+export interface HostTimer {
+  /** Nanoseconds from the start of the run. */
+  readonly time: number;
+  readonly due: { readonly type: "policy"; readonly action: () => void } | GuestTimer | EndOfRun;
+}
+interface GuestTimer {
+  readonly type: "guest";
+  readonly vcpu: VirtualCpu;
+}
+interface EndOfRun {
+  readonly type: "end";
+}
 
 /** A virtual machine: memory of its own, and virtual processors. */
 export class VirtualMachine implements VmHandle {
