@@ -63,7 +63,8 @@ export interface ManagerHabits {
   readonly tick: () => void;
 }
 
-const pollCycles = 20_000;
+/** Long enough for a thread to sleep meanwhile. */
+const pollCycles = 200_000;
 /** Cycles between two looks at what devices have sent. */
 const lookCycles = 1_000_000;
 const preemptCyclesMax = 3000;
