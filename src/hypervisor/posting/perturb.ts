@@ -1,5 +1,5 @@
 import type { Prng } from "../../base/prng.ts";
-import { compute, type Operation, type Script } from "../../isa/operations.ts";
+import { compute, type Operation, OperationKind, type Script } from "../../isa/operations.ts";
 
 /** How often an operation is held up, 0 to 1, and for how many cycles at most. */
 export interface Perturbation {
@@ -18,10 +18,13 @@ export function* perturbed(
 ): Script {
   const limit = part * 2 ** 32;
   let result = 0n;
+  /** STI holds interrupts back until behind the next operation: what a script puts there must stay there. */
+  let isShadowed = false;
   for (;;) {
-    if (random.next() < limit) yield compute(1 + random.below(cyclesMax));
+    if (random.next() < limit && !isShadowed) yield compute(1 + random.below(cyclesMax));
     const step: IteratorResult<Operation, void> = script.next(result);
     if (step.done === true) return;
+    isShadowed = step.value.kind === OperationKind.SetInterruptFlag;
     result = yield step.value;
   }
 }
