@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Prng } from "../../src/base/prng.ts";
 import type { LpActor, LpStop, PlatformActor } from "../../src/machine/drivers/actors.ts";
-import { Schedule, type StepResult } from "../../src/machine/drivers/schedule.ts";
+import { Schedule, type StepResult, strictSchedule } from "../../src/machine/drivers/schedule.ts";
 import { VirtualClock } from "../../src/machine/drivers/virtual-clock.ts";
 
 /** An LP that retires whatever it may, and does what a test says at each turn. */
@@ -188,5 +188,26 @@ describe("the deterministic schedule", () => {
     };
     schedule.step();
     expect(clock.now()).toBe(first(lps).retired + 400);
+  });
+
+  it("ends a strict turn when a device is set to work that acts before its end", () => {
+    const clock = new VirtualClock();
+    const lp = new TestLp(clock);
+    const ended: number[] = [];
+    const actor: LpActor = Object.assign(lp, { endTurn: () => ended.push(clock.now()) });
+    const platform = new TestPlatform();
+    const schedule = new Schedule([actor], platform, clock, new Prng(1), strictSchedule);
+    platform.deadline = 1_000_000;
+    lp.onTurn = () => {
+      lp.retired += 100;
+      platform.deadline = 5000;
+      schedule.deviceTouched();
+      clock.pass(2000);
+      expect(ended).toEqual([]);
+      clock.pass(3000);
+      return "budget";
+    };
+    schedule.step();
+    expect(ended).toEqual([5100]);
   });
 });

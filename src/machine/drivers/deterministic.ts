@@ -169,7 +169,12 @@ class DeterministicMachine {
         },
       );
     for (const index of apicIds.keys()) {
-      const bus = new DirectBus(this.#platform.platform, clock, () => devices.changed());
+      const bus = new DirectBus(
+        this.#platform.platform,
+        clock,
+        () => devices.changed(),
+        () => this.#schedule.deviceTouched(),
+      );
       const codePages = new DirectCodePages(control, index, cores);
       const trace = callbacks.trace?.sink(index, clock);
       const host = new LpHost({ blueprint, index, bus, fabric, clock, codePages, trace, scripts });

@@ -5,13 +5,15 @@ import type { VirtualClock } from "./virtual-clock.ts";
 export class DirectBus implements Bus {
   readonly #devices: Bus;
   readonly #clock: VirtualClock;
+  readonly #accessing: () => void;
   readonly #accessed: () => void;
   accesses = 0;
 
-  /** @param accessed called before every access */
-  constructor(devices: Bus, clock: VirtualClock, accessed: () => void) {
+  /** @param accessing called before every access. @param accessed called after those that may have set a device to work */
+  constructor(devices: Bus, clock: VirtualClock, accessing: () => void, accessed: () => void) {
     this.#devices = devices;
     this.#clock = clock;
+    this.#accessing = accessing;
     this.#accessed = accessed;
   }
 
@@ -22,6 +24,7 @@ export class DirectBus implements Bus {
   writePort(port: number, size: number, value: number): void {
     this.#count();
     this.#devices.writePort(port, size, value);
+    this.#accessed();
   }
   readMmio(address: number, size: number): number {
     this.#count();
@@ -30,10 +33,12 @@ export class DirectBus implements Bus {
   writeMmio(address: number, size: number, value: number): void {
     this.#count();
     this.#devices.writeMmio(address, size, value);
+    this.#accessed();
   }
   endOfInterrupt(vector: number): void {
     this.#count();
     this.#devices.endOfInterrupt(vector);
+    this.#accessed();
   }
   acknowledgeExternal(): number {
     this.#count();
@@ -42,7 +47,7 @@ export class DirectBus implements Bus {
 
   #count(): void {
     this.accesses += 1;
-    this.#accessed();
+    this.#accessing();
     this.#clock.charge("deviceAccess");
   }
 }

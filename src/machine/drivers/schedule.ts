@@ -113,6 +113,12 @@ export class Schedule {
     this.#called.push(lp);
   }
 
+  /** The LP that acts has accessed a device: what that will do may come before the end of the turn. */
+  deviceTouched(): void {
+    const deadline = this.#platform.nextDeadline();
+    if (deadline !== undefined) this.#clock.endBy(deadline);
+  }
+
   step(): StepResult {
     if (this.#called.length > 0) this.#wakeCalled();
     const ready = this.#ready;

@@ -45,6 +45,13 @@ export class VirtualClock implements Clock {
     this.#charged = 0;
   }
 
+  /** Something else can act at `time`: a turn that is to be strict ends there, if not before. */
+  endBy(time: number): void {
+    if (this.#actor === undefined || !this.#isStrict || time >= this.#end) return;
+    this.#end = time;
+    this.pass(0);
+  }
+
   /** The actor's turn is over. @returns its time now */
   leave(): number {
     const time = this.#actorTime();
