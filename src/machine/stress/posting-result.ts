@@ -35,6 +35,7 @@ export interface PostingSample {
   readonly posts: number;
   readonly deliveries: number;
   readonly coalesced: number;
+  /** Posted and neither delivered nor coalesced at its end. */
   readonly outstanding: number;
 }
 

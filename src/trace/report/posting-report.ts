@@ -1,9 +1,10 @@
 import { quantileOf } from "../../base/log-histogram.ts";
+import type { PostingCounts, PostingFinding } from "../../machine/stress/posting-result.ts";
 import { formatNanoseconds } from "./axes.ts";
 import { bucketChart, lineChart } from "./curves.ts";
 import { element, escapeText, table } from "./markup.ts";
 import { figure, heading, note, page } from "./page.ts";
-import type { PostingFinding, PostingReportData, PostingTotals } from "./posting-report-data.ts";
+import type { PostingReportData } from "./posting-report-data.ts";
 
 /** Findings shown with their steps; more are counted. */
 const findingsMax = 20;
@@ -46,7 +47,7 @@ const formatCycles = (value: number): string => `${Math.round(value).toLocaleStr
 const whole = (value: number): string => value.toLocaleString("en");
 const ratio = (part: number, of: number): string => (of === 0 ? "" : (part / of).toPrecision(3));
 
-function verdict({ lost, spurious }: PostingTotals, findings: readonly PostingFinding[]): string {
+function verdict({ lost, spurious }: PostingCounts, findings: readonly PostingFinding[]): string {
   if (lost === 0 && spurious === 0 && findings.length === 0) {
     return element("p", {}, "Every post is accounted for: none lost, none spurious, no finding.");
   }
@@ -54,7 +55,7 @@ function verdict({ lost, spurious }: PostingTotals, findings: readonly PostingFi
   return element("p", { class: "alarm" }, escapeText(text));
 }
 
-function totalsTable(totals: PostingTotals): string {
+function totalsTable(totals: PostingCounts): string {
   const { posts, deliveries, coalesced, pending, lost, spurious } = totals;
   const { notifications, exits, wakeUps, migrations } = totals;
   return table(
