@@ -11,6 +11,7 @@ import type {
 import { cr0Bit } from "../register-bits.ts";
 import { deviceNotAvailable, undefinedOpcode } from "../trap.ts";
 import { enterMmx, readMmx, writeMmx } from "../x87/register-stack.ts";
+import { readMemoryOperand } from "./memory-operands.ts";
 import { writeRegister } from "./register-operands.ts";
 import { requireSimd } from "./simd.ts";
 import { requireNoPendingException } from "./x87.ts";
@@ -66,15 +67,7 @@ export function readMmxSource(
   if (!insn.isMemory) {
     return readMmx(lp.state, insn.source);
   }
-  const linear = lp.effectiveLinear(insn, 0, size, false);
-  switch (size) {
-    case 2:
-      return BigInt(lp.linear.read16(linear, AccessClass.Current));
-    case 4:
-      return BigInt(lp.linear.read32(linear, AccessClass.Current));
-    default:
-      return lp.linear.read64(linear, AccessClass.Current);
-  }
+  return readMemoryOperand(lp, insn, size);
 }
 
 /** MOVD and MOVQ into an MMX register. */

@@ -60,6 +60,7 @@ import {
   stopsStore,
   writeStack,
 } from "../x87/register-stack.ts";
+import { readMemoryOperand } from "./memory-operands.ts";
 
 // ---- Before every instruction ----------------------------------------------------------------------------------------
 
@@ -101,19 +102,7 @@ export const computing =
 /** A floating-point operand in memory, widened. */
 function readFloat(lp: LogicalProcessor, insn: InstructionView): FpResult<Extended> {
   const size = insn.operandSize === 4 ? 4 : 8;
-  return fromFloat(readBits(lp, insn, size), size);
-}
-
-function readBits(lp: LogicalProcessor, insn: InstructionView, size: number): bigint {
-  const linear = lp.effectiveLinear(insn, 0, size, false);
-  switch (size) {
-    case 2:
-      return BigInt(lp.linear.read16(linear, AccessClass.Current));
-    case 4:
-      return BigInt(lp.linear.read32(linear, AccessClass.Current));
-    default:
-      return lp.linear.read64(linear, AccessClass.Current);
-  }
+  return fromFloat(readMemoryOperand(lp, insn, size), size);
 }
 
 function writeBits(lp: LogicalProcessor, insn: InstructionView, size: number, bits: bigint): void {
@@ -132,7 +121,7 @@ function writeBits(lp: LogicalProcessor, insn: InstructionView, size: number, bi
 
 function readInteger(lp: LogicalProcessor, insn: InstructionView): Extended {
   const size = insn.operandSize;
-  return fromInteger(BigInt.asIntN(size * 8, readBits(lp, insn, size)));
+  return fromInteger(BigInt.asIntN(size * 8, readMemoryOperand(lp, insn, size)));
 }
 
 function readExtended(lp: LogicalProcessor, insn: InstructionView): Extended {
@@ -198,7 +187,7 @@ function fld(lp: LogicalProcessor, insn: InstructionView): void {
     return;
   }
   const size = insn.operandSize === 4 ? 4 : 8;
-  load(lp, loadFloat(readBits(lp, insn, size), size));
+  load(lp, loadFloat(readMemoryOperand(lp, insn, size), size));
 }
 
 /** FILD. */
