@@ -20,7 +20,6 @@ import { isRoundTrip, rate, readPhases, type TimeBase } from "./phases.ts";
 import { benchScheduling, formatSchedulingRates } from "./scheduling.ts";
 import { measureStart } from "./start-up.ts";
 import { median } from "./statistics.ts";
-import { measureVmcalls } from "./vmcalls.ts";
 import { benchVtd, formatVtdRates } from "./vtd.ts";
 
 const guest = (name: string): string => projectFile("bench", "guests", name);
@@ -98,6 +97,9 @@ const jobs: readonly Job[] = usable.flatMap((engine) => [
   ...(engine === qemu
     ? []
     : [{ title: `${engine.name}, VMX`, engine, image: guest("vmxbench.mb"), cpus: 1 }]),
+  ...(engine === vmxon
+    ? [{ title: `${engine.name}, VMX, 2 CPUs`, engine, image: guest("vmxsmp.mb"), cpus: 2 }]
+    : []),
 ]);
 
 const results = new Map<string, Rates>(jobs.map(({ title }) => [title, {}]));
@@ -125,15 +127,6 @@ const scheduling =
 if (scheduling !== undefined) console.log(formatSchedulingRates(scheduling));
 const start = usable.includes(vmxon) ? await measureStart(guest("bench64.mb"), 4) : undefined;
 const memory = usable.includes(vmxon) ? await measureFootprint(guest("bench64.mb")) : undefined;
-const vmcalls = usable.includes(vmxon)
-  ? { one: await measureVmcalls(1, runs), two: await measureVmcalls(2, runs) }
-  : undefined;
-if (vmcalls?.one !== undefined && vmcalls.two !== undefined) {
-  const [one, two] = [vmcalls.one, vmcalls.two].map((each) => (each / 1000).toFixed(0));
-  console.log(
-    `scripted VMCALL round trips: ${one} thousand a second on one LP, ${two} on two, each with its own guest: ${(vmcalls.two / vmcalls.one).toFixed(2)} times`,
-  );
-}
 if (start !== undefined) {
   console.log(
     `start to first guest instruction, 4 LPs: ${start.process.toFixed(2)} s of the process, ${start.run.toFixed(2)} s of the run`,
@@ -181,6 +174,11 @@ function printRatios(): void {
         rateOf(name, "alu"),
       ),
     ),
+    ...ratio(
+      "vmxon: smp-vmcall on 2 / vmcall on 1",
+      rateOf("vmxon, VMX, 2 CPUs", "smp-vmcall"),
+      rateOf("vmxon, VMX, 2 CPUs", "vmcall"),
+    ),
   ];
   if (rows.length > 0) console.log(formatTable(rows));
 }
@@ -206,7 +204,6 @@ function writeResults(): void {
     scheduling,
     start,
     memoryMebibytes: memory,
-    scriptedVmcalls: vmcalls,
   };
   writeFileSync(file, `${JSON.stringify(content, null, 2)}\n`);
   console.log(`written: ${file}`);

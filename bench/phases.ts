@@ -84,9 +84,10 @@ export function mips(phase: Phase, base: TimeBase): number | undefined {
   return (cpus * (count[0] * iterations + count[1] * extra)) / secondsOf(phase, base) / 1e6;
 }
 
-/** MIPS, or thousands of round trips per second. */
+/** MIPS, or thousands of round trips per second, of all processors together. */
 export function rate(phase: Phase, base: TimeBase): number {
-  return mips(phase, base) ?? phase.iterations / secondsOf(phase, base) / 1000;
+  const { iterations, cpus } = phase;
+  return mips(phase, base) ?? (cpus * iterations) / secondsOf(phase, base) / 1000;
 }
 
 export const isRoundTrip = (name: string): boolean => instructionCounts[name] === undefined;
