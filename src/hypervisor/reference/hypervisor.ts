@@ -27,7 +27,8 @@ export class ReferenceHypervisor implements SharedState {
   readonly vcpus: readonly VirtualCpu[];
   readonly lps: HostLp[] = [];
   readonly policyHost: PolicyHost;
-  readonly guests: readonly GuestSoftware[];
+  /** By vCPU; undefined: it runs machine code. */
+  readonly guests: readonly (GuestSoftware | undefined)[];
   readonly posts: PostLog;
   /** LPs that are in VMX operation and wait for the start. */
   prepared = 0;
@@ -55,7 +56,9 @@ export class ReferenceHypervisor implements SharedState {
       (lp) => this.lps[lp]?.current,
     );
     this.posts = new PostLog(setup.recorder, () => this.now());
-    this.guests = this.vcpus.map(setup.guests);
+    this.guests = this.vcpus.map((vcpu) =>
+      setup.vms[vcpu.vm.id]?.image === undefined ? setup.guests(vcpu) : undefined,
+    );
   }
 
   get plan(): MemoryPlan {
@@ -125,7 +128,11 @@ export class ReferenceHypervisor implements SharedState {
     );
     this.#eptPointers = this.vms.map((vm) => {
       const base = plan.guests[vm.id] ?? 0;
-      writeGuestMemory(ram.subarray(base, base + largePageBytes), () => undefined);
+      const image = this.setup.vms[vm.id]?.image;
+      const memory = ram.subarray(base, base + largePageBytes);
+      // Scripts have their addresses when an LP begins: it writes their gates.
+      writeGuestMemory(memory, (vector) => image?.gate(vector));
+      if (image !== undefined) memory.set(image.bytes, image.address);
       return mapGuest(ram, plan, vm.id, base);
     });
   }

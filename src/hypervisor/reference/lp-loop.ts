@@ -142,6 +142,7 @@ export class LpLoop implements ExitContext {
       if (ipiVirtualization) vm.usesDescriptors = true;
       if (!posting) vm.usesDescriptors = false;
       yield* fillPidTable(BigInt(plan.pidTables[vm.id] ?? 0), vm.vcpus);
+      if (this.hypervisor.setup.vms[vm.id]?.image !== undefined) continue;
       const idt = BigInt((plan.guests[vm.id] ?? 0) + guestLayout.idt);
       for (const vector of Object.values(guestVector)) {
         const gate = this.#environment.gate(guestProgram.interrupt, vector);
@@ -157,6 +158,9 @@ export class LpLoop implements ExitContext {
     const { hypervisor } = this;
     const { plan, setup } = hypervisor;
     const { pauseGap, pauseWindow } = setup.features;
+    const entry =
+      setup.vms[vcpu.vm.id]?.image?.entry(vcpu.index) ??
+      this.#environment.entry(guestProgram.main, vcpu.id);
     yield* createVmcs(this.#environment, {
       controls,
       pages: vcpu.pages,
@@ -166,7 +170,7 @@ export class LpLoop implements ExitContext {
       notificationVector: hostVector.posted,
       pidTable: BigInt(plan.pidTables[vcpu.vm.id] ?? 0),
       lastPidIndex: vcpu.vm.vcpus.length - 1,
-      guest: guestStart(vcpu.index, this.#environment.entry(guestProgram.main, vcpu.id), 0n),
+      guest: guestStart(vcpu.index, entry, 0n),
     });
     if (pauseWindow > 0) {
       yield* writeField(vmcsField.pleGap, BigInt(pauseGap));

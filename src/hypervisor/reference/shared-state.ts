@@ -3,7 +3,7 @@ import type { RunRecorder } from "../run-record.ts";
 import type { HypervisorFeatures } from "../scenario.ts";
 import type { Scheduler, SchedulerHost } from "../schedulers/scheduler.ts";
 import type { Topology } from "../schedulers/topology.ts";
-import type { GuestFactory } from "./guest-software.ts";
+import type { GuestFactory, GuestImage } from "./guest-software.ts";
 import type { HostLp } from "./host-lp.ts";
 import type { MemoryPlan } from "./memory-plan.ts";
 import type { OutsideWorld } from "./outside-world.ts";
@@ -18,6 +18,8 @@ export interface VmSetup {
   readonly cap: number;
   /** By vCPU: LPs it may run on, by LP. */
   readonly affinities: readonly (readonly boolean[])[];
+  /** What its vCPUs run; undefined: scripts, which `HypervisorSetup.guests` makes. */
+  readonly image: GuestImage | undefined;
 }
 
 export interface HypervisorSetup {

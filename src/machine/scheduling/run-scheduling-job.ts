@@ -53,6 +53,7 @@ export async function runSchedulingJob(job: SchedulingJob): Promise<RunRecord> {
       weight,
       cap,
       affinities: vcpus.map(({ affinity }) => allowed(affinity, lps)),
+      image: undefined,
     })),
     outside,
     guests: createGuests(vms, {
