@@ -112,7 +112,7 @@ export const lpOffset = {
   pkru: 0x364,
   pkrs: 0x368,
   /** u32: not 0 when an assistant has changed what TypeScript keeps a copy of, see `CoreHost.catchUp`. */
-  assisted: 0x364,
+  assisted: 0x370,
   /** XMM0..15, 16 bytes each. */
   xmm: 0x400,
   /** ST0..7 as physical registers R0..R7, 16 bytes each (80 bits used). */
