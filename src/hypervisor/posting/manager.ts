@@ -9,9 +9,7 @@ import {
   type Steps,
   store,
 } from "../../isa/operations.ts";
-import { outstanding } from "../vmx/posted-interrupts.ts";
 import type { LpContext } from "./context.ts";
-import { controlOf } from "./descriptor.ts";
 import {
   type DeviceHabits,
   type DeviceRoutes,
@@ -29,10 +27,10 @@ import {
   lpField,
   machineField,
   place,
-  VcpuState,
   vcpuBlock,
   vcpuField,
 } from "./posting-memory.ts";
+import { allAsleep, lookForRest } from "./rest.ts";
 import { isActive } from "./spells.ts";
 
 /** What the management processor does: mean cycles between two of each, `Infinity` for never. */
@@ -53,8 +51,6 @@ export interface ManagerHabits {
   readonly enough: (made: number) => boolean;
   /** Goes before each post by this processor, where posts are counted in memory. */
   readonly account: ((vcpu: number, vector: number) => Steps<void>) | undefined;
-  /** Whether all that devices have sent has arrived, where that takes a time of its own. */
-  readonly arrived: (() => Steps<boolean>) | undefined;
   /** Longest wait for rest, in cycles. */
   readonly patience: number;
   /** Nothing moves any more. */
@@ -83,7 +79,7 @@ export function* manage(context: LpContext, habits: ManagerHabits): Script {
     yield* lookAtDevices(context, routes, progress);
   }
   yield* stopDevices(routes);
-  // The answer comes behind what they have sent.
+  // The answer comes behind what they have sent: all of it has been posted then.
   yield store(machineField.byDevices, 8, BigInt(yield* deviceTotal(routes)));
   yield* finish(context, habits);
   yield portOut(exitPort, 1, 0n);
@@ -190,24 +186,12 @@ function* finish(context: LpContext, habits: ManagerHabits): Steps<void> {
   }
   const { now } = context.environment;
   const deadline = now() + habits.patience;
-  let looks = 0;
-  while (now() < deadline && looks < 2) {
+  let before: bigint | undefined;
+  while (now() < deadline) {
     yield compute(pollCycles);
-    looks = (yield* allRests(context, habits)) ? looks + 1 : 0;
+    const seen = yield* lookForRest(context.vcpus);
+    if (seen !== undefined && seen === before) break;
+    before = seen;
   }
-  habits.quiet(yield* allAsleep(context, false));
-}
-
-function* allRests(context: LpContext, { arrived }: ManagerHabits): Steps<boolean> {
-  if (!(yield* allAsleep(context, true))) return false;
-  return arrived === undefined || (yield* arrived());
-}
-
-/** @param forGood no vCPU has a notification under way that would wake it */
-function* allAsleep({ vcpus }: LpContext, forGood: boolean): Steps<boolean> {
-  for (let vcpu = 0; vcpu < vcpus; vcpu++) {
-    if ((yield load(vcpuBlock(vcpu) + vcpuField.state)) !== VcpuState.Blocked) return false;
-    if (forGood && ((yield load(controlOf(vcpu))) & outstanding) !== 0n) return false;
-  }
-  return true;
+  habits.quiet(yield* allAsleep(context.vcpus));
 }

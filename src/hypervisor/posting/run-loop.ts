@@ -158,7 +158,7 @@ function* preempt(context: LpContext, vcpu: number): Steps<void> {
  * and wakes it.
  * @returns false when there is something for it after all
  */
-function* sleep(context: LpContext, vcpu: number): Steps<boolean> {
+export function* sleep(context: LpContext, vcpu: number): Steps<boolean> {
   const block = vcpuBlock(vcpu);
   const { Blocked, Running } = VcpuState;
   yield exchange(block + vcpuField.state, 8, Blocked);

@@ -9,7 +9,6 @@ import {
 import {
   compareExchange,
   exchangeAdd,
-  load,
   type ScriptedSoftware,
   type Steps,
 } from "../../isa/operations.ts";
@@ -77,21 +76,6 @@ function* accountPost(now: () => number, vcpu: number, vector: number): Steps<vo
   yield exchangeAdd(at + BigInt(accountField.posted), 8, 1n);
 }
 
-/** Handlers have run since the devices' last messages, which may have been on their way for long. */
-function* devicesArrived({ devices, vcpus }: PostingOptions): Steps<boolean> {
-  for (let index = 0; index < devices * entriesPerDevice; index++) {
-    const sent = yield load(BigInt(place.guest + deviceRecord(index)), 4);
-    let seen = 0n;
-    for (let vcpu = 0; vcpu < vcpus; vcpu++) {
-      const at = place.guest + accountOf(vcpu, deviceVector(index)) + accountField.seen;
-      const each = yield load(BigInt(at));
-      if (each > seen) seen = each;
-    }
-    if (seen < sent) return false;
-  }
-  return true;
-}
-
 /** Software of a stress whose LPs share nothing but memory. @param onLoad is given the machine's memory */
 export function createSoftware(
   parameters: PostingModuleParameters,
@@ -123,7 +107,6 @@ export function createSoftware(
       seed,
       rests: false,
       account: (vcpu, vector) => accountPost(now, vcpu, vector),
-      arrived: measures ? () => devicesArrived(options) : undefined,
       patience: restCyclesMax,
       enough: (made) =>
         made >= options.posts || now() - startedAt >= options.seconds * cyclesPerSecond,

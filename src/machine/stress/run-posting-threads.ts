@@ -136,7 +136,9 @@ class Accounts {
   }
 
   isAsleep(vcpu: number): boolean {
-    return this.quad(vcpuBlock(vcpu) + vcpuField.state) === Number(VcpuState.Blocked);
+    const block = vcpuBlock(vcpu);
+    const isBlocked = this.quad(block + vcpuField.state) === Number(VcpuState.Blocked);
+    return isBlocked && this.quad(block + vcpuField.held) === 0;
   }
 }
 

@@ -89,7 +89,6 @@ export async function runPosting(
       seed,
       rests: true,
       account: undefined,
-      arrived: undefined,
       patience: restCyclesMax,
       enough: () =>
         signal?.aborted === true ||
