@@ -21,7 +21,10 @@ export class Prng {
   /** 32 random bits, unsigned. */
   next(): number {
     const state = this.#state;
-    const [a = 0, b = 0, c = 0, d = 0] = state;
+    const a = state[0] ?? 0;
+    const b = state[1] ?? 0;
+    const c = state[2] ?? 0;
+    const d = state[3] ?? 0;
     const result = Math.imul(rotate(Math.imul(b, 5), 7), 9) >>> 0;
     state[2] = c ^ a;
     state[3] = d ^ b;

@@ -83,6 +83,16 @@ export class ControlRegion {
     Atomics.or(this.words, pending, bits);
     Atomics.notify(this.words, pending);
   }
+  /** As `signal`, where one thread runs all LPs: nobody sleeps on the word, nobody else writes it. */
+  mark(lp: number, bits: number): void {
+    const pending = this.pendingWord(lp);
+    this.words[pending] = (this.words[pending] ?? 0) | bits;
+  }
+  /** Takes back a mark. */
+  unmark(lp: number, bits: number): void {
+    const pending = this.pendingWord(lp);
+    this.words[pending] = (this.words[pending] ?? 0) & ~bits;
+  }
   /** The bits have been attended to. */
   clear(lp: number, bits: number): void {
     Atomics.and(this.words, this.pendingWord(lp), ~bits);

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { Prng } from "../../src/base/prng.ts";
 import type { LpActor, LpStop, PlatformActor } from "../../src/machine/drivers/actors.ts";
-import { Schedule, type StepResult, strictSchedule } from "../../src/machine/drivers/schedule.ts";
+import { Schedule, type StepResult } from "../../src/machine/drivers/schedule.ts";
+import { StrictSchedule } from "../../src/machine/drivers/strict-schedule.ts";
 import { VirtualClock } from "../../src/machine/drivers/virtual-clock.ts";
 
 /** An LP that retires whatever it may, and does what a test says at each turn. */
@@ -196,7 +197,7 @@ describe("the deterministic schedule", () => {
     const ended: number[] = [];
     const actor: LpActor = Object.assign(lp, { endTurn: () => ended.push(clock.now()) });
     const platform = new TestPlatform();
-    const schedule = new Schedule([actor], platform, clock, new Prng(1), strictSchedule);
+    const schedule = new StrictSchedule([actor], platform, clock, new Prng(1));
     platform.deadline = 1_000_000;
     lp.onTurn = () => {
       lp.retired += 100;

@@ -18,7 +18,8 @@ import { DirectCodePages } from "./code-page-ports.ts";
 import { DirectBus } from "./direct-bus.ts";
 import type { RunRequest } from "./driver.ts";
 import { LineBuffer } from "./line-buffer.ts";
-import { defaultSchedule, Schedule, strictSchedule } from "./schedule.ts";
+import { type MachineSchedule, Schedule } from "./schedule.ts";
+import { StrictSchedule } from "./strict-schedule.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 
 /** Milliseconds of host time after which the event loop gets a turn: for output, timeouts, Ctrl-C. */
@@ -65,14 +66,16 @@ class ChargedLp implements LpActor {
     this.host.account(cycles);
   }
   endTurn(): void {
-    this.#control.signal(this.host.lp.index, Pending.Stop);
+    this.#control.mark(this.host.lp.index, Pending.Stop);
   }
   run(budget: number): LpStop {
     const { host } = this;
     const sent = host.interruptsSent;
     const stop = host.run(budget);
-    this.#clock.charge("interruptSent", host.interruptsSent - sent);
-    this.#control.clear(host.lp.index, Pending.Stop);
+    if (host.interruptsSent !== sent) {
+      this.#clock.charge("interruptSent", host.interruptsSent - sent);
+    }
+    this.#control.unmark(host.lp.index, Pending.Stop);
     return stop === "stop" ? "budget" : stop;
   }
 }
@@ -107,7 +110,7 @@ class DeterministicMachine {
   readonly #clock: VirtualClock;
   readonly #lps: ChargedLp[] = [];
   readonly #platform: PlatformHost;
-  readonly #schedule: Schedule;
+  readonly #schedule: MachineSchedule;
   readonly #debug: LineBuffer;
   #serial: number[] = [];
   #ending: Ending | undefined;
@@ -148,7 +151,7 @@ class DeterministicMachine {
       send: (message) => {
         mailboxes.send(message);
         // The sender's turn ends, or a sleeping target would wake only when the sender has had all of it.
-        control.signal(message.source, Pending.Stop);
+        control.mark(message.source, Pending.Stop);
       },
     };
     const cores: LpHost["lp"]["core"][] = [];
@@ -162,10 +165,10 @@ class DeterministicMachine {
         blueprint,
         () => clock.now(),
         (spinning, storing) => {
-          control.signal(spinning, Pending.Events);
+          control.mark(spinning, Pending.Events);
           this.#schedule.call(spinning);
           // The turn of the one that stores ends, as that of a sender does.
-          control.signal(storing, Pending.Stop);
+          control.mark(storing, Pending.Stop);
         },
       );
     for (const index of apicIds.keys()) {
@@ -181,13 +184,8 @@ class DeterministicMachine {
       cores.push(host.lp.core);
       this.#lps.push(new ChargedLp(host, bus, clock, control));
     }
-    this.#schedule = new Schedule(
-      this.#lps,
-      devices,
-      clock,
-      new Prng(configuration.seed),
-      software ? strictSchedule : defaultSchedule,
-    );
+    const Order = software === undefined ? Schedule : StrictSchedule;
+    this.#schedule = new Order(this.#lps, devices, clock, new Prng(configuration.seed));
   }
 
   async run(): Promise<RunResult> {

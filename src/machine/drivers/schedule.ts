@@ -11,25 +11,12 @@ export interface ScheduleOptions {
   readonly aloneTurnMax: number;
   /** How far the time of an LP may be ahead of the slowest one when it is chosen, in cycles. */
   readonly lead: number;
-  /**
-   * A turn ends, also in time charged, when the next of the others could act: everything happens in the order of its time but for
-   * the length of one operation.
-   */
-  readonly isStrict: boolean;
 }
 
 export const defaultSchedule: ScheduleOptions = {
   turnMax: 2000,
   aloneTurnMax: 50_000,
   lead: 4000,
-  isStrict: false,
-};
-/** For machines of scripts, whose time is measured. */
-export const strictSchedule: ScheduleOptions = {
-  turnMax: 5000,
-  aloneTurnMax: 50_000,
-  lead: 0,
-  isStrict: true,
 };
 
 const never = Number.POSITIVE_INFINITY;
@@ -58,14 +45,27 @@ export type StepResult =
   | { readonly type: "passed" }
   | { readonly type: "dead" };
 
-const passed = { type: "passed" } as const;
-const dead = { type: "dead" } as const;
+export const passed = { type: "passed" } as const;
+export const dead = { type: "dead" } as const;
+
+/** Who acts when, in a deterministic machine. */
+export interface MachineSchedule {
+  /** Who acts, or did last: an LP's index, or the devices. */
+  readonly acting: number;
+  step(): StepResult;
+  /** Cycles an LP has spent with nothing to do. */
+  haltedCycles(lp: number): number;
+  /** An LP has been sent something: if it waits, it goes on now. To be called for every message. */
+  call(lp: number): void;
+  /** The LP that acts has accessed a device: what that will do may come before the end of the turn. */
+  deviceTouched(): void;
+}
 
 /**
- * The order of everything in a deterministic machine. At each step one of the LPs that are not too far ahead is chosen by
+ * The order of everything in a deterministic machine of machine code. At each step one of the LPs that are not too far ahead is chosen by
  * chance and runs a number of instructions chosen by chance, never past the next moment of a device or of a waiting LP.
  */
-export class Schedule {
+export class Schedule implements MachineSchedule {
   readonly #turns: readonly Turn[];
   /** Those that can run, in no order. */
   readonly #ready: Turn[];
@@ -78,7 +78,6 @@ export class Schedule {
   readonly #prng: Prng;
   readonly #options: ScheduleOptions;
   #busy = 0;
-  /** Who acts, or did last: an LP's index, or the devices. */
   acting: number = platformSource;
 
   constructor(
@@ -103,21 +102,16 @@ export class Schedule {
     this.#options = options;
   }
 
-  /** Cycles an LP has spent with nothing to do. */
   haltedCycles(lp: number): number {
     return this.#turns[lp]?.halted ?? 0;
   }
 
-  /** An LP has been sent something: if it waits, it goes on now. To be called for every message. */
   call(lp: number): void {
     this.#called.push(lp);
   }
 
-  /** The LP that acts has accessed a device: what that will do may come before the end of the turn. */
-  deviceTouched(): void {
-    const deadline = this.#platform.nextDeadline();
-    if (deadline !== undefined) this.#clock.endBy(deadline);
-  }
+  /** Turns are not so exact. */
+  deviceTouched(): void {}
 
   step(): StepResult {
     if (this.#called.length > 0) this.#wakeCalled();
@@ -127,29 +121,17 @@ export class Schedule {
     }
     const moment = Math.min(this.#platform.nextDeadline() ?? never, this.#waiting.least);
     let front = never;
-    let next = never;
-    let first: Turn | undefined;
-    for (const turn of ready) {
-      if (turn.time < front) {
-        next = front;
-        front = turn.time;
-        first = turn;
-      } else if (turn.time < next) next = turn.time;
-    }
+    for (const { time } of ready) front = Math.min(front, time);
     if (moment <= front) {
       if (moment === never) return dead;
       this.#passMoment(moment);
       return passed;
     }
-    if (this.#options.isStrict && next > front && first !== undefined) {
-      return this.#take(first, Math.min(moment, next), ready.length === 1);
-    }
     const limit = front + this.#options.lead;
     const near = ready.filter(({ time }) => time <= limit && time < moment);
     const turn = near[this.#prng.below(near.length)];
     if (turn === undefined) return dead;
-    const end = this.#options.isStrict ? Math.min(moment, Math.max(next, front + 1)) : moment;
-    return this.#take(turn, end, ready.length === 1);
+    return this.#take(turn, moment, ready.length === 1);
   }
 
   #take(turn: Turn, end: number, alone: boolean): StepResult {
@@ -159,7 +141,7 @@ export class Schedule {
     const budget = Math.max(1, Math.min(1 + this.#prng.below(limit), deadline - turn.time));
     const before = turn.time;
     this.acting = index;
-    this.#clock.enter(actor, before, this.#options.isStrict ? end : never);
+    this.#clock.enter(actor, before);
     const stop = actor.run(budget);
     turn.time = this.#clock.leave();
     if (stop === "idle" || stop === "busy") this.#rest(turn, stop === "busy");
