@@ -18,6 +18,7 @@ import type { BarrierWorkload } from "../scenario.ts";
 import type { GuestKit } from "./guest-kit.ts";
 import { barrierCount, barrierPhase } from "./guest-memory-map.ts";
 import { jittered } from "./jitter.ts";
+import { Patience } from "./patience.ts";
 
 const forever = 1e12;
 /** Barriers in the record: behind the numbers of locks. */
@@ -72,10 +73,10 @@ export class Barrier implements GuestSoftware {
     const kit = this.#kit;
     const { spins } = this.#workload;
     const { costs } = kit.run;
-    const patience = spins === 0 ? forever : spins * costs["operation.Pause"];
+    const patience = new Patience(kit, spins);
     while ((yield load(phaseWord, 8)) === phase) {
-      yield spin(phaseWord, 8, phase, patience);
-      if (spins === 0 || (yield load(phaseWord, 8)) !== phase) continue;
+      yield spin(phaseWord, 8, phase, spins === 0 ? forever : patience.begin());
+      if (spins === 0 || (yield load(phaseWord, 8)) !== phase || !patience.isOver()) continue;
       this.#sleepers.add(kit);
       kit.vcpu.blockCause = BlockCause.Lock;
       yield hlt();

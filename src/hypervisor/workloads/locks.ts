@@ -16,6 +16,7 @@ import { BlockCause } from "../run-record.ts";
 import type { LockKind } from "../scenario.ts";
 import type { GuestKit } from "./guest-kit.ts";
 import { lockLine, nodeLocked, nodeNext, waitingWord } from "./guest-memory-map.ts";
+import { Patience } from "./patience.ts";
 
 /** Longest spin of one operation, in cycles: a waiter looks again and again. */
 const forever = 1e12;
@@ -108,12 +109,13 @@ class ParavirtualTicketLock extends TicketLock {
     this.#spins = spins;
   }
   protected override *wait(kit: GuestKit, ticket: bigint): Steps<void> {
-    const patience = this.#spins * kit.run.costs["operation.Pause"];
+    const patience = new Patience(kit, this.#spins);
     const slot = waitingWord(this.number, Number(ticket & 0xffffn));
     while ((yield load(this.serving, 8)) !== ticket) {
-      yield spinUntil(this.serving, 8, ticket, patience);
+      yield spinUntil(this.serving, 8, ticket, patience.begin());
       yield transfer(kit);
       if ((yield load(this.serving, 8)) === ticket) return;
+      if (!patience.isOver()) continue;
       yield exchange(slot, 8, BigInt(kit.vcpu.index + 1));
       if ((yield load(this.serving, 8)) === ticket) return;
       kit.vcpu.blockCause = BlockCause.Lock;
