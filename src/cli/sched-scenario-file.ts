@@ -73,8 +73,8 @@ const allKeys = [
   ...["sockets", "coresPerSocket", "threadsPerCore"],
   ...["posting", "ipiVirtualization", "haltPollMax", "pauseGap", "pauseWindow", "directedYield"],
   ...["copies", "vcpus", "weight", "cap", "affinity", "workloads"],
-  ...["type", "unit", "run", "sleep", "lock", "locks", "hold", "think", "spins", "phase"],
-  ...["imbalance", "mode", "handler", "produce", "consume", "depth", "device", "service"],
+  ...["type", "unit", "run", "sleep", "lock", "locks", "hold", "think", "spins", "guest"],
+  ...["phase", "imbalance", "mode", "handler", "produce", "consume", "depth", "device", "service"],
   ...["connections", "period"],
 ];
 

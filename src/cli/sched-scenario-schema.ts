@@ -4,6 +4,7 @@ import {
   defaultFeatures,
   defaultVm,
   directedYieldRules,
+  guestKinds,
   ioDevices,
   lockKinds,
   lpsMax,
@@ -64,6 +65,7 @@ const workload = z.discriminatedUnion(
       hold: someTime.prefault("2us"),
       think: duration.prefault("20us"),
       spins: count(1, 2 ** 20).default(2048),
+      guest: oneOf(guestKinds).default("script"),
     }),
     z.strictObject({
       type: z.literal("barrier"),
@@ -104,6 +106,9 @@ const workload = z.discriminatedUnion(
   "must have a type: hog, bursts, spinlock, barrier, shootdown, producer-consumer, io, ticks or latency-probe",
 );
 
+const isMachineCode = (one: z.infer<typeof workload>): boolean =>
+  one.type === "spinlock" && one.guest === "machine-code";
+
 const vm = z.strictObject({
   name: text,
   copies: z
@@ -126,7 +131,13 @@ const vm = z.strictObject({
       `must be ${affinityRules.join(", ")}, or a list of LPs from 0 to ${lpsMax - 1}`,
     )
     .default(defaultVm.affinity),
-  workloads: z.array(workload, "must be a list of workloads").min(1, "must have a workload"),
+  workloads: z
+    .array(workload, "must be a list of workloads")
+    .min(1, "must have a workload")
+    .refine(
+      (all) => all.length === 1 || !all.some(isMachineCode),
+      "must be one alone when it is machine code",
+    ),
 });
 
 const features = z.strictObject({

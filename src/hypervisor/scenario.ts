@@ -22,7 +22,14 @@ export interface BurstWorkload {
 export const lockKinds = ["test-and-set", "ticket", "mcs", "paravirtual"] as const;
 export type LockKind = (typeof lockKinds)[number];
 
-/** All vCPUs of the VM contend: compute for `think`, take one of `locks`, hold it for `hold`. A unit of work is one such round. */
+/** What a guest is made of: operations of a script, or machine code. */
+export const guestKinds = ["script", "machine-code"] as const;
+export type GuestKind = (typeof guestKinds)[number];
+
+/**
+ * All vCPUs of the VM contend: compute for `think`, take one of `locks`, hold it for `hold`. A unit of work is one such round. As
+ * machine code it is the only workload of its VM, and the record knows its rounds and exits, but no waiting.
+ */
 export interface SpinlockWorkload {
   readonly type: "spinlock";
   readonly lock: LockKind;
@@ -31,6 +38,7 @@ export interface SpinlockWorkload {
   readonly think: number;
   /** PAUSE loops of a paravirtual lock before it halts. */
   readonly spins: number;
+  readonly guest: GuestKind;
 }
 
 /** Phases of parallel work. A vCPU computes `phase`, more or less by up to `imbalance` of it, then spins until all have arrived. */

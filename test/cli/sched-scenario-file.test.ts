@@ -32,7 +32,7 @@ describe("a scenario file", () => {
         {
           ...{ name: "one", copies: "overcommit", vcpus: "lps", weight: 512, cap: 0 },
           affinity: "any",
-          workloads: [{ type: "spinlock", lock: "ticket", hold: 1500, think: 20_000 }],
+          workloads: [{ type: "spinlock", lock: "ticket", hold: 1500, think: 20_000, guest: "script" }],
         },
         {
           ...{ name: "two", copies: 2, vcpus: 1, affinity: [0, 2] },
@@ -100,6 +100,11 @@ describe("a wrong scenario file is told by file, line and key:", () => {
       "an unknown workload",
       broken("type: spinlock", "type: spinlok"),
       /^f\.yaml:6: vms\[0\]\.workloads\[0\]\.type: must have a type: hog/,
+    ],
+    [
+      "machine code beside a script",
+      broken("{ type: hog }", "{ type: spinlock, guest: machine-code }"),
+      /^f\.yaml:12: vms\[1\]\.workloads: must be one alone when it is machine code/,
     ],
     [
       "an LP that cannot be",

@@ -1,6 +1,7 @@
 import {
   defaultFeatures,
   defaultVm,
+  type GuestKind,
   type HypervisorFeatures,
   type IoDevice,
   type LockKind,
@@ -26,8 +27,12 @@ function scenario(
   description: string,
   vms: readonly ScenarioVm[],
   features: Partial<HypervisorFeatures> = {},
+  length: Partial<Pick<Scenario, "duration" | "warmup">> = {},
 ): Scenario {
-  return { ...common, name, description, vms, features: { ...defaultFeatures, ...features } };
+  return {
+    ...{ ...common, ...length, name, description, vms },
+    features: { ...defaultFeatures, ...features },
+  };
 }
 
 function vm(
@@ -48,7 +53,21 @@ const spinlock = (lock: LockKind): Workload => ({
   hold: 2 * microsecond,
   think: 20 * microsecond,
   spins: 2048,
+  guest: "script",
 });
+
+/** Four vCPUs want the lock for more time than there is; nobody waits for as long as a PAUSE window. */
+const contest = (guest: GuestKind): Workload => ({
+  type: "spinlock",
+  lock: "ticket",
+  locks: 1,
+  hold: microsecond,
+  think: 2 * microsecond,
+  spins: 2048,
+  guest,
+});
+/** Instructions take the simulator longer than operations. */
+const contestLength = { duration: 4 * millisecond, warmup: 400 * microsecond } as const;
 
 const shootdown = (mode: ShootdownMode): Workload => ({
   type: "shootdown",
@@ -99,6 +118,20 @@ export const builtInScenarios: readonly Scenario[] = [
   scenario("spinlock-paravirtual", "one lock per VM whose waiters halt and are kicked", [
     vm("lock", [spinlock("paravirtual")]),
   ]),
+  scenario(
+    "lock-contest",
+    "a lock that is always wanted, for a few milliseconds",
+    [vm("contest", [contest("script")])],
+    {},
+    contestLength,
+  ),
+  scenario(
+    "lock-contest-machine-code",
+    "the same contest between guests of machine code",
+    [vm("contest", [contest("machine-code")])],
+    {},
+    contestLength,
+  ),
   scenario("barrier", "parallel phases with a spinning barrier after each", [
     vm("phases", [barrier]),
   ]),
@@ -157,6 +190,7 @@ export const builtInScenarios: readonly Scenario[] = [
         hold: 2 * microsecond,
         think: millisecond,
         spins: 2048,
+        guest: "script",
       },
     ]),
   ]),

@@ -2,7 +2,14 @@ import { guestLayout } from "../vmx/guest-memory.ts";
 
 /** Where workloads keep their words in guest memory: each on a cache line of its own. */
 const lineBytes = 128;
-const lines = { locks: 0, nodes: 2048, waiting: 4096, barrier: 6144, shootdown: 7168 } as const;
+const lines = {
+  locks: 0,
+  nodes: 2048,
+  waiting: 4096,
+  barrier: 6144,
+  shootdown: 7168,
+  work: 7424,
+} as const;
 /** Locks of a VM, and vCPUs that take them. */
 export const locksMax = 256;
 /** Lines of one lock. */
@@ -25,3 +32,9 @@ export const barrierCount = (group: number): bigint => lineAt(lines.barrier + 2 
 export const barrierPhase = (group: number): bigint => lineAt(lines.barrier + 2 * group + 1);
 /** Answers that a vCPU's shootdown waits for. */
 export const shootdownWord = (index: number): bigint => lineAt(lines.shootdown + index);
+/** In guests of machine code: what holders of a lock count, with a plain load and a plain store. */
+export const guardedWord = (lock: number): bigint => lockLine(lock, 2);
+/** Rounds that a vCPU of such a guest has done. */
+export const workWord = (index: number): bigint => lineAt(lines.work + index);
+/** Where such a guest's code lies: apart from what it writes. */
+export const codeAddress = 0x18_0000;

@@ -15,6 +15,8 @@ import { configure } from "../configuration.ts";
 import { runMachine } from "../run-machine.ts";
 import type { Ending } from "../run-result.ts";
 import type { SchedulingJob } from "./job.ts";
+import { guestImage } from "./machine-code/guest-images.ts";
+import { WorkCounts } from "./machine-code/work-counts.ts";
 import { GaugeRecorder } from "./record-gauges.ts";
 import { cycleCosts } from "./run-costs.ts";
 import { schedulerOf } from "./run-policy.ts";
@@ -42,18 +44,16 @@ export async function runSchedulingJob(job: SchedulingJob): Promise<RunRecord> {
     features: scenario.features,
     costs,
     createScheduler: (host) => {
-      const scheduler = createScheduler(host);
+      const scheduler = counts.watching(createScheduler(host));
       return job.keepRecord ? new GaugeRecorder(scheduler, host, recorder) : scheduler;
     },
     recorder,
     duration,
     seed,
-    vms: vms.map(({ name, weight, cap, vcpus }) => ({
-      name,
-      weight,
-      cap,
-      affinities: vcpus.map(({ affinity }) => allowed(affinity, lps)),
-      image: undefined,
+    vms: vms.map((one, id) => ({
+      ...{ name: one.name, weight: one.weight, cap: one.cap },
+      affinities: one.vcpus.map(({ affinity }) => allowed(affinity, lps)),
+      image: guestImage(one, id, seed),
     })),
     outside,
     guests: createGuests(vms, {
@@ -65,6 +65,7 @@ export async function runSchedulingJob(job: SchedulingJob): Promise<RunRecord> {
       origin: () => hypervisor.origin ?? 0,
     }),
   });
+  const counts = new WorkCounts(hypervisor, recorder);
   const vcpuCount = hypervisor.vcpus.length;
   const bytes = belowBytes + plannedBytes(lps, vms.length, vcpuCount);
   const configuration = configure({
@@ -77,9 +78,10 @@ export async function runSchedulingJob(job: SchedulingJob): Promise<RunRecord> {
     check: job.check ? "stop" : "off",
   });
   const { ending } = await runMachine(configuration, {
-    software: hypervisor.software(),
+    software: counts.seeing(hypervisor.software()),
     costs: cycleCosts(costs),
   });
+  counts.finish();
   return recorder.finish(
     hypervisor.failure === undefined ? duration : hypervisor.now(),
     endingOf(ending, hypervisor.failure),
