@@ -26,6 +26,10 @@ export interface CorePort {
   readonly busyUntil?: number | undefined;
   /** Gives a system instruction, by iced's number of its encoding, an assistant in Wasm. A core without machine code has none. */
   assist?(code: number, assistant: Assistant): void;
+  /** The same for an assistant that leads from the program to nowhere but its own handlers. */
+  assistLocally?(code: number, assistant: Assistant): void;
+  /** Makes known what may attend to events between blocks of machine code. @returns its place, for `lpOffset.attendant` */
+  addAttendant?(attendant: Assistant): number;
   /** Before events are looked at: work under way has got as far as the clock says. */
   putDownWork?(): void;
 }

@@ -83,6 +83,7 @@ export class LinearMemory {
     // A locked operation must happen in place.
     this.#physical.announceWrite(physical, size);
     this.#lockedCodeWrite = physical;
+    this.#state.write32(lpOffset.attendant, 0);
     Atomics.or(this.#state.i32, (this.#state.base + lpOffset.pending) >>> 2, Pending.Events);
     return physical;
   }

@@ -304,8 +304,9 @@ export abstract class LogicalProcessor {
 
   // ——— events
 
-  /** The event window is to be looked at before the next block of instructions. */
+  /** The event window is to be looked at before the next block of instructions, here and not by an attendant. */
   requestEvents(): void {
+    this.state.write32(lpOffset.attendant, 0);
     Atomics.or(this.state.i32, (this.state.base + lpOffset.pending) >>> 2, Pending.Events);
   }
   /** STI and loads of SS: events are held back until after the next instruction. @param bit of `Blocking` */

@@ -47,6 +47,8 @@ const simdMnemonics = new Set(
 export class Processor extends LogicalProcessor {
   readonly #pending: number;
   readonly #mailbox: Mailbox;
+  /** Instructions retired when events were last looked at. */
+  #attendedAt = -1;
   readonly #receive = (entry: InterruptEntry): void => this.#accept(entry);
 
   /** @param createCore another source of instructions than the machine code of the memory */
@@ -83,6 +85,7 @@ export class Processor extends LogicalProcessor {
           return "stop";
         }
         left -= taken;
+        this.#makeHeadway();
       }
       if (state.activity !== Activity.Active && !this.#awakes()) {
         return this.#rest();
@@ -165,6 +168,14 @@ export class Processor extends LogicalProcessor {
     this.takeMail();
     this.linear.announceLockedWrite();
     return this.#takeEvents();
+  }
+
+  /** Messages that come as fast as they are attended to must not keep the program from ever going on. */
+  #makeHeadway(): void {
+    const { state, core } = this;
+    const hasMail = (state.i32[this.#pending] ?? 0) === Pending.Mailbox;
+    state.write32(lpOffset.heedless, hasMail && core.retired === this.#attendedAt ? 1 : 0);
+    this.#attendedAt = core.retired;
   }
 
   /** Empties the mailbox into the local APIC and the latches of INIT, SIPI and NMI. */

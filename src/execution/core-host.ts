@@ -55,6 +55,9 @@ export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 /**
  * What an assistant answers: a function in Wasm that does the common case of a system instruction, called with the address of
  * the record. RIP in the window is the instruction's; what it leaves alone is executed by `CoreHost.system`.
+ *
+ * The attendant answers in the same terms: what was pending before a block is attended to, has led elsewhere (mode and address
+ * space stay), or is left to TypeScript.
  */
 export const Assistance = {
   /** Retired; go on with the next instruction. */

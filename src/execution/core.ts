@@ -120,9 +120,22 @@ export class ExecutionCore {
    * @param assistant exported by a module that has the same memory
    */
   assist(code: number, assistant: Assistant): void {
+    this.cache.assist(code, this.addAttendant(assistant));
+  }
+
+  /** An assistant that leads to no other source of instructions: here one as any. */
+  assistLocally(code: number, assistant: Assistant): void {
+    this.assist(code, assistant);
+  }
+  /**
+   * Makes an attendant known, for `lpOffset.attendant`.
+   * @param attendant exported by a module that has the same memory
+   * @returns its place
+   */
+  addAttendant(attendant: Assistant): number {
     const place = this.#functions.grow(1);
-    this.#functions.set(place, assistant);
-    this.cache.assist(code, place);
+    this.#functions.set(place, attendant);
+    return place;
   }
 
   #catchUp(): void {

@@ -438,10 +438,7 @@ function runFunction(
         },
       );
       f.loop((enter) => {
-        f.if(i32.atomicLoad(window, lpOffset.pending), () => {
-          f.set(rip, start(block));
-          leave(RunExit.Pending);
-        });
+        f.if(i32.atomicLoad(window, lpOffset.pending), () => attend(look, leave));
         f.set(remaining, i32.sub(remaining, left(block)));
         f.if(i32.ltS(remaining, i32.const(0)), () => {
           f.set(remaining, i32.add(remaining, left(block)));
@@ -457,6 +454,29 @@ function runFunction(
   spillAt(i32.const(0));
   f.result(reason);
   return f;
+
+  /** Something is pending before a block. Goes on with the block when it has been attended to. */
+  function attend(look: Label, leave: (why: number) => void): void {
+    const isHeedless = i32.load(window, lpOffset.heedless);
+    f.if(
+      isHeedless,
+      () => f.store32(window, i32.const(0), lpOffset.heedless),
+      () => {
+        f.set(rip, start(block));
+        f.set(entry, i32.load(window, lpOffset.attendant));
+        f.if(i32.eqz(entry), () => leave(RunExit.Pending));
+        f.store(8, window, rip, lpOffset.rip);
+        spillAt(i32.const(0));
+        f.callIndirect(coldType, entry, [block], status);
+        f.if(i32.eq(status, i32.const(Assistance.Jump)), () => {
+          f.set(rip, i64.load(window, lpOffset.rip));
+          f.set(link, i32.const(0));
+          f.branch(look);
+        });
+        f.if(i32.eq(status, i32.const(Assistance.None)), () => leave(RunExit.Pending));
+      },
+    );
+  }
 
   function translateFetch(): void {
     f.set(

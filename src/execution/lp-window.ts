@@ -113,6 +113,15 @@ export const lpOffset = {
   pkrs: 0x368,
   /** u32: not 0 when an assistant has changed what TypeScript keeps a copy of, see `CoreHost.catchUp`. */
   assisted: 0x370,
+  /**
+   * u32: place in the core's table of the function that attends to what is pending, 0 when TypeScript is to. Whoever asks for
+   * events in TypeScript makes it 0.
+   */
+  attendant: 0x374,
+  /** u32: not 0 while the LP's thread sleeps, or is about to, and whoever sets a pending bit is to wake it. Atomic. */
+  asleep: 0x378,
+  /** u32: not 0 when the next block is to be executed whatever is pending. */
+  heedless: 0x37c,
   /** XMM0..15, 16 bytes each. */
   xmm: 0x400,
   /** ST0..7 as physical registers R0..R7, 16 bytes each (80 bits used). */

@@ -77,6 +77,13 @@ export class ControlRegion {
   pendingWord(lp: number): number {
     return (windowBase(this.layout, lp) + lpOffset.pending) >>> 2;
   }
+  /** The LP's own thread: sleeps while nothing is pending. */
+  awaitPending(lp: number, timeoutMs: number): void {
+    const asleep = (windowBase(this.layout, lp) + lpOffset.asleep) >>> 2;
+    Atomics.store(this.words, asleep, 1);
+    Atomics.wait(this.words, this.pendingWord(lp), 0, timeoutMs);
+    Atomics.store(this.words, asleep, 0);
+  }
   /** Sets bits of `Pending` and wakes the LP. */
   signal(lp: number, bits: number): void {
     const pending = this.pendingWord(lp);

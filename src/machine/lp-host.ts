@@ -15,6 +15,7 @@ import { Activity, lpOffset } from "../execution/lp-window.ts";
 import { windowBase } from "../memory/physical-memory.ts";
 import { DeliveryMode, type InterruptMessage } from "../protocol/interrupt-message.ts";
 import type { Mailbox } from "../protocol/mailbox.ts";
+import { letAssistantsSend, sentByAssistants } from "../vmx/assistants/sending.ts";
 import { attachVmx } from "../vmx/attach.ts";
 import { VmcsChecker } from "../vmx/checker/vmcs-checker.ts";
 import { exitReasonTitle } from "../vmx/exit-reasons.ts";
@@ -37,6 +38,8 @@ export interface LpHostOptions {
   readonly trace: TraceSink | undefined;
   /** The scripts of the machine's software, if that is what it runs. */
   readonly scripts: ScriptStreams | undefined;
+  /** All that `fabric` does is to put messages into mailboxes: the LP's assistants may do the same. */
+  readonly sendsByMailbox?: boolean;
 }
 
 /** One LP put together from its rooms, ready to be run by either driver. */
@@ -77,6 +80,7 @@ export class LpHost implements LpActor {
     this.lp = new Processor(processorOptions, scriptedCore(options, processorOptions, pauses));
     this.#vmx = attachVmx(this.lp, layout.ramBytes)?.unit;
     if (this.#vmx !== undefined) this.#checker?.attach(this.#vmx);
+    if (options.sendsByMailbox === true && trace === undefined) letAssistantsSend(this.lp);
     this.lp.reset();
     this.lp.state.set("tscOffset", BigInt.asUintN(64, BigInt(blueprint.tscSkew[index] ?? 0)));
     const { scripts } = options;
@@ -115,7 +119,7 @@ export class LpHost implements LpActor {
     return this.lp.state.read32(vmxOffset.entries);
   }
   get interruptsSent(): number {
-    return this.#fabric.sent;
+    return this.#fabric.sent + sentByAssistants(this.lp);
   }
 
   /** A run has taken so long. It is put down to the mode it has ended in: with many short runs the sums come out right. */

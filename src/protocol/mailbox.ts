@@ -23,18 +23,23 @@ export interface MailboxPlace {
   /** Byte address of the doorbell word, and the bit in it that says mail. */
   readonly doorbell: number;
   readonly doorbellBit: number;
+  /**
+   * Byte address of a word that is not 0 while the owner waits on the doorbell word, or is about to. Without one the owner is
+   * always woken.
+   */
+  readonly asleep?: number;
 }
 
 /** Most entries a mailbox holds. */
 export const mailboxCapacity = 1024;
 
 /** Word offsets in the ring; head and tail lie on cache lines of their own. */
-const ringWord = { tail: 0, head: 16, slots: 32 } as const;
+export const ringWord = { tail: 0, head: 16, slots: 32 } as const;
 
 export const mailboxBytes = (ringWord.slots + mailboxCapacity) * 4;
 
 /** Marks a full slot; entries have 31 bits. */
-const occupied = 1 << 31;
+export const occupied = 1 << 31;
 
 export class Mailbox {
   readonly #words: Int32Array<ArrayBufferLike>;
@@ -43,6 +48,7 @@ export class Mailbox {
   readonly #slots: number;
   readonly #doorbell: number;
   readonly #doorbellBit: number;
+  readonly #asleep: number | undefined;
 
   constructor(place: MailboxPlace) {
     assert(place.ring % 4 === 0 && place.doorbell % 4 === 0, "mailbox is not aligned");
@@ -53,6 +59,7 @@ export class Mailbox {
     this.#slots = base + ringWord.slots;
     this.#doorbell = place.doorbell / 4;
     this.#doorbellBit = place.doorbellBit;
+    this.#asleep = place.asleep === undefined ? undefined : place.asleep / 4;
   }
 
   /** Any thread. False when the ring is full: nothing has been sent. */
@@ -69,7 +76,10 @@ export class Mailbox {
       }
     }
     Atomics.or(words, this.#doorbell, this.#doorbellBit);
-    Atomics.notify(words, this.#doorbell);
+    // First the bell, then the look; the owner says that it sleeps before it looks at the bell.
+    if (this.#asleep === undefined || Atomics.load(words, this.#asleep) !== 0) {
+      Atomics.notify(words, this.#doorbell);
+    }
     return true;
   }
 

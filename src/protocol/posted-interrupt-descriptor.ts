@@ -14,10 +14,10 @@
  */
 
 /** 32-bit words of a descriptor. */
-const word = { requests: 0, control: 8, destination: 9, reserved: 10 } as const;
+export const postedWord = { requests: 0, control: 8, destination: 9, reserved: 10 } as const;
 const descriptorWords = 16;
 /** Bits of the control word (descriptor bits 287:256). */
-const postedControl = {
+export const postedControl = {
   outstanding: 1 << 0,
   suppressed: 1 << 1,
   vectorShift: 16,
@@ -32,12 +32,12 @@ type Words = Int32Array<ArrayBufferLike>;
 /** PIR[vector] ← 1. @returns whether it was 0 */
 export function postRequest(words: Words, at: number, vector: number): boolean {
   const bit = 1 << (vector & 31);
-  return (Atomics.or(words, at + word.requests + (vector >>> 5), bit) & bit) === 0;
+  return (Atomics.or(words, at + postedWord.requests + (vector >>> 5), bit) & bit) === 0;
 }
 
 /** After a post. @returns whether the poster owes a notification: ON was 0 and SN is 0; ON is then 1 */
 export function claimNotification(words: Words, at: number): boolean {
-  const control = at + word.control;
+  const control = at + postedWord.control;
   let seen = Atomics.load(words, control);
   while ((seen & (postedControl.outstanding | postedControl.suppressed)) === 0) {
     const found = Atomics.compareExchange(words, control, seen, seen | postedControl.outstanding);
@@ -70,10 +70,10 @@ export function claimWholeNotification(
 ): OwedNotification | undefined {
   const { outstanding, suppressed, vectorShift } = postedControl;
   const holding = urgent ? outstanding : outstanding | suppressed;
-  if ((Atomics.load(words, at + word.control) & holding) !== 0) {
+  if ((Atomics.load(words, at + postedWord.control) & holding) !== 0) {
     return undefined;
   }
-  const quad = (at + word.control) / 2;
+  const quad = (at + postedWord.control) / 2;
   let seen = Atomics.load(quads, quad);
   for (;;) {
     const control = Number(BigInt.asUintN(32, seen));
@@ -96,8 +96,8 @@ export function destinationOf(field: number, wide: boolean): number {
 
 /** Something is set that the architecture keeps for itself. */
 export function hasReservedBits(words: Words, at: number): boolean {
-  let bits = Atomics.load(words, at + word.control) & postedControl.reserved;
-  for (let n = word.reserved; n < descriptorWords; n++) {
+  let bits = Atomics.load(words, at + postedWord.control) & postedControl.reserved;
+  for (let n = postedWord.reserved; n < descriptorWords; n++) {
     bits |= Atomics.load(words, at + n);
   }
   return bits !== 0;
@@ -105,20 +105,20 @@ export function hasReservedBits(words: Words, at: number): boolean {
 
 /** ON ← 0, and nothing else. */
 export function clearOutstanding(words: Words, at: number): void {
-  Atomics.and(words, at + word.control, ~postedControl.outstanding);
+  Atomics.and(words, at + postedWord.control, ~postedControl.outstanding);
 }
 
 /** Takes 32 requests and leaves none: no post can come between the read and the clear. @returns u32 */
 export function takeRequests(words: Words, at: number, group: number): number {
-  return Atomics.exchange(words, at + word.requests + group, 0) >>> 0;
+  return Atomics.exchange(words, at + postedWord.requests + group, 0) >>> 0;
 }
 
 /** NV. */
 export function notificationVector(words: Words, at: number): number {
-  return (Atomics.load(words, at + word.control) >>> postedControl.vectorShift) & 0xff;
+  return (Atomics.load(words, at + postedWord.control) >>> postedControl.vectorShift) & 0xff;
 }
 
 /** NDST as an APIC id. @param wide the APICs are in x2APIC mode; else the id is in bits 15:8 */
 export function notificationDestination(words: Words, at: number, wide: boolean): number {
-  return destinationOf(Atomics.load(words, at + word.destination), wide);
+  return destinationOf(Atomics.load(words, at + postedWord.destination), wide);
 }

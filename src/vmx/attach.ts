@@ -1,6 +1,7 @@
 import type { LogicalProcessor } from "../cpu/logical-processor.ts";
 import { ApicVirtualization } from "./apic-virtualization/apic-virtualization.ts";
-import { installAssistants, instantiateAssistants } from "./assistants/assistants.ts";
+import { installAssistants } from "./assistants/assistants.ts";
+import { ReceivingGuests } from "./assistants/receiving-guests.ts";
 import { SteadyTransitions } from "./assistants/steady-transitions.ts";
 import { type VmxProfile, vmxProfile } from "./capabilities.ts";
 import { capabilityMsrs } from "./capability-msrs.ts";
@@ -32,19 +33,19 @@ export function attachVmx(
   const unit = new VmxUnit(lp, profile);
   const timer = new PreemptionTimer(lp, profile.preemptionTimerShift);
   const areas = new MsrAreas(lp, profile.msrAreaEntriesMax);
-  const assistants = instantiateAssistants(lp);
+  const assistants = installAssistants(lp);
   const steady = new SteadyTransitions(unit, assistants.keep);
   const exits = new VmExits(unit, timer, areas, steady);
   const apic = new ApicVirtualization(unit, exits);
   const ept = new ExtendedPageTables(unit, exits, apic.accessPage);
-  const events = new GuestEvents(unit, exits, timer, apic);
+  const receiving = new ReceivingGuests(unit, assistants.attendant);
+  const events = new GuestEvents({ unit, exits, timer, apic, receiving });
   const intercepts = new NonRootIntercepts(unit, exits, events, apic, ramBytes);
   const entries = new VmEntries({ unit, exits, areas, ept, events, steady });
   const parts: VmxParts = { unit, entries, exits, events, ept, intercepts };
   lp.attachVmx(intercepts, ept);
   lp.physical.watcher = apic.accessPage;
   lp.addInstructions(vmxInstructions(parts));
-  installAssistants(lp, assistants);
   lp.catchUp = () => {
     if (steady.catchUp()) {
       events.beginPlain();

@@ -2,6 +2,7 @@ import type { DeliveredEvent } from "../cpu/ports.ts";
 import { flagBit } from "../cpu/register-bits.ts";
 import { Activity, lpOffset } from "../execution/lp-window.ts";
 import type { ApicVirtualization } from "./apic-virtualization/apic-virtualization.ts";
+import type { ReceivingGuests } from "./assistants/receiving-guests.ts";
 import { exitControl, pin, primary } from "./controls.ts";
 import type { VmExits } from "./exit.ts";
 import { exitReason } from "./exit-reasons.ts";
@@ -17,12 +18,21 @@ const notStarted = -1;
 const mayExitAtOnce =
   primary.interruptWindowExiting | primary.nmiWindowExiting | primary.monitorTrapFlag;
 
+export interface GuestEventsParts {
+  readonly unit: VmxUnit;
+  readonly exits: VmExits;
+  readonly timer: PreemptionTimer;
+  readonly apic: ApicVirtualization;
+  readonly receiving: ReceivingGuests;
+}
+
 /** Events that exit between instructions, and the injection of events at VM entry. */
 export class GuestEvents {
   readonly #unit: VmxUnit;
   readonly #exits: VmExits;
   readonly #timer: PreemptionTimer;
   readonly #apic: ApicVirtualization;
+  readonly #receiving: ReceivingGuests;
   /** An MTF exit is due at the next boundary. */
   #isMtfPending = false;
   /** Steps (instructions, iterations of repeated ones) when the guest began, known from the first boundary on. */
@@ -30,11 +40,12 @@ export class GuestEvents {
   /** The event being injected: no intercept asks about it. */
   #injected: DeliveredEvent | undefined;
 
-  constructor(unit: VmxUnit, exits: VmExits, timer: PreemptionTimer, apic: ApicVirtualization) {
-    this.#unit = unit;
-    this.#exits = exits;
-    this.#timer = timer;
-    this.#apic = apic;
+  constructor(parts: GuestEventsParts) {
+    this.#unit = parts.unit;
+    this.#exits = parts.exits;
+    this.#timer = parts.timer;
+    this.#apic = parts.apic;
+    this.#receiving = parts.receiving;
   }
 
   /** The guest begins: after its state is loaded, before anything is injected. */
@@ -127,14 +138,17 @@ export class GuestEvents {
     if (this.#hasDebugTrap()) {
       return false;
     }
-    return (
+    const hasTaken =
       this.#preemptionTimer() ||
       this.#nmiWindow() ||
       this.#nmi(nmiPending) ||
       this.#interruptWindow() ||
       this.#apic.deliver(nmiPending) ||
-      this.#externalInterrupt(interruptPending)
-    );
+      this.#externalInterrupt(interruptPending);
+    if (!hasTaken) {
+      this.#receiving.quiet();
+    }
+    return hasTaken;
   }
 
   /** An INIT that was held back until the guest began. */

@@ -149,6 +149,7 @@ export class VmxUnit {
     const isAccessible = this.isOn && !this.isNonRoot && vmcs.hasCurrent;
     vmcs.u32[assistantOffset.vmcs >>> 2] = isAccessible ? vmcs.location : 0;
     vmcs.u32[assistantOffset.line >>> 2] = vmcs.lineLocation;
+    vmcs.u32[assistantOffset.receiving >>> 2] = 0;
   }
   /** Makes the mode and the two pointers visible in the window. */
   publish(): void {

@@ -84,6 +84,7 @@ export const i32 = {
   shl: binary<"i32", "i32">("i32", 0x74),
   shrS: binary<"i32", "i32">("i32", 0x75),
   shrU: binary<"i32", "i32">("i32", 0x76),
+  clz: unary<"i32", "i32">("i32", 0x67),
   popcnt: unary<"i32", "i32">("i32", 0x69),
   wrap: unary<"i64", "i32">("i32", 0xa7),
   reinterpret: unary<"f32", "i32">("i32", 0xbc),
@@ -209,6 +210,21 @@ export function atomicCompareExchange(
 }
 export function atomicLoadOf(size: AccessSize, address: I32): I64 {
   return join("i64", [address], 0xfe, atomicLoadOpcode[size], alignmentOf[size], 0);
+}
+
+/** Atomic read-modify-write of an aligned 32-bit word. @returns what the word held before */
+type Modify = (address: I32, value: I32, offset?: number) => I32;
+function modify32(opcode: number): Modify {
+  return (address, value, offset = 0) =>
+    join("i32", [address, value], 0xfe, opcode, 2, unsigned(offset));
+}
+export const atomicAnd32 = modify32(0x2c);
+export const atomicOr32 = modify32(0x33);
+export const atomicExchange32 = modify32(0x41);
+
+/** Wakes whoever waits on an aligned 32-bit word. @returns how many there were */
+export function atomicNotify(address: I32, most: I32, offset = 0): I32 {
+  return join("i32", [address, most], 0xfe, 0x00, 2, unsigned(offset));
 }
 
 /** `condition ? a : b`, both evaluated. */

@@ -654,6 +654,7 @@ export class LocalApic {
   }
 
   #signal(): void {
+    this.#state.write32(lpOffset.attendant, 0);
     Atomics.or(this.#state.i32, (this.#state.base + lpOffset.pending) >>> 2, Pending.Events);
   }
 

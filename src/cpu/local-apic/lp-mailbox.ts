@@ -8,5 +8,6 @@ export function lpMailbox(words: Int32Array<ArrayBufferLike>, windowBase: number
     ring: windowBase + lpOffset.mailbox,
     doorbell: windowBase + lpOffset.pending,
     doorbellBit: Pending.Mailbox,
+    asleep: windowBase + lpOffset.asleep,
   });
 }

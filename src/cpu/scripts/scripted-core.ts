@@ -1,5 +1,5 @@
 import { present } from "../../base/assert.ts";
-import type { ExecutionCore } from "../../execution/core.ts";
+import type { Assistant, ExecutionCore } from "../../execution/core.ts";
 import { AccessKind, type CoreHost, Outcome, RunExit } from "../../execution/core-host.ts";
 import { readStatusFlags } from "../../execution/flags.ts";
 import { recordOffset } from "../../execution/instruction-record.ts";
@@ -167,6 +167,12 @@ export class ScriptedCore implements CorePort {
   dropWritePermission(): void {
     this.#code.dropWritePermission();
   }
+  assistLocally(code: number, assistant: Assistant): void {
+    this.#code.assist(code, assistant);
+  }
+  addAttendant(attendant: Assistant): number {
+    return this.#code.addAttendant(attendant);
+  }
 
   /** The LP gets to run again, or an event is about to be looked at: work under way is put down as far as it has got. */
   putDownWork(): void {
@@ -181,13 +187,21 @@ export class ScriptedCore implements CorePort {
   run(budget: number): RunExit {
     let left = budget;
     while (left > 0) {
-      if ((this.#i32[this.#pending] ?? 0) !== 0) return RunExit.Pending;
+      if ((this.#i32[this.#pending] ?? 0) !== 0 && !this.#isHeedless) return RunExit.Pending;
       const before = this.retired;
       const exit = this.#isInScript ? this.#operation() : this.#machineCode(left);
       if (exit !== undefined) return exit;
       left -= Math.max(1, this.retired - before);
     }
     return RunExit.Budget;
+  }
+
+  /** The next operation is executed whatever is pending. Machine code sees to it itself. */
+  get #isHeedless(): boolean {
+    const at = (this.#base + lpOffset.heedless) >>> 2;
+    const isHeedless = this.#u32[at] !== 0;
+    if (this.#isInScript) this.#u32[at] = 0;
+    return isHeedless;
   }
 
   get #isInScript(): boolean {

@@ -11,15 +11,15 @@ const restMs = 0.05;
  * use up the time slice that the LP it waits for, or the platform that serves that one, is in need of.
  */
 export class LpClock extends WallClock {
-  readonly #words: Int32Array<ArrayBufferLike>;
-  readonly #pending: number;
+  readonly #control: ControlRegion;
+  readonly #index: number;
   readonly #isCrowded: boolean;
   #pauses = 0;
 
   constructor(start: HostMoment, control: ControlRegion, index: number) {
     super(start);
-    this.#words = control.words;
-    this.#pending = control.pendingWord(index);
+    this.#control = control;
+    this.#index = index;
     this.#isCrowded = control.layout.lpCount > availableParallelism();
   }
 
@@ -27,6 +27,6 @@ export class LpClock extends WallClock {
     if (!this.#isCrowded) return;
     this.#pauses += 1;
     // Whatever is pending ends the rest at once.
-    if (this.#pauses % pausesPerRest === 0) Atomics.wait(this.#words, this.#pending, 0, restMs);
+    if (this.#pauses % pausesPerRest === 0) this.#control.awaitPending(this.#index, restMs);
   }
 }

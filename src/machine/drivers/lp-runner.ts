@@ -72,14 +72,12 @@ export class LpRunner {
 
   /** @param halted the LP rests; else it is at work that needs no thread */
   #sleep(halted: boolean): void {
-    const { words } = this.#control;
-    const pending = this.#control.pendingWord(this.#index);
     const before = this.#clock.now();
     const ms = this.#sleepMs(before);
     if (ms > wakefulMs) {
       const presence = this.#lp.isDeaf ? Presence.Deaf : Presence.Away;
       this.#control.setPresence(this.#index, presence);
-      Atomics.wait(words, pending, 0, ms);
+      this.#control.awaitPending(this.#index, ms);
       this.#control.setPresence(this.#index, Presence.Running);
     }
     const cycles = this.#clock.now() - before;

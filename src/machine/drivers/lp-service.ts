@@ -49,13 +49,13 @@ class LpService implements LpControl {
         control.requestSlot(target).stir();
         this.#host.takeMail();
         codePages.answerClaims();
-        Atomics.wait(control.words, control.pendingWord(index), 0, fullMailboxMs);
+        control.awaitPending(index, fullMailboxMs);
       },
     });
     const trace = this.#trace?.sink(index, clock);
     const scripts = software && createScripts(software, blueprint, () => clock.now());
     const parts = { bus: this.#bus, fabric, clock, codePages, trace, scripts };
-    this.#host = new LpHost({ blueprint, index, ...parts });
+    this.#host = new LpHost({ blueprint, index, ...parts, sendsByMailbox: true });
     this.#bus.whileWaiting = () => this.#host.takeMail();
     codePages.tlb = this.#host.lp.core.tlb;
     this.#runner = new LpRunner({ control, clock, lp: this.#host, index }, (cycles) =>

@@ -1,10 +1,12 @@
 import { ApicRegister } from "../../cpu/local-apic/registers.ts";
+import { assistantOffset } from "../assistants/assistant-window.ts";
 import { primary, secondary } from "../controls.ts";
 import { slot } from "../vmcs-fields.ts";
 import type { VmxUnit } from "../vmx-unit.ts";
 import type { TrapLikeExit } from "./trap-like-exit.ts";
 import type { VirtualApicPage } from "./virtual-apic-page.ts";
 
+const recognized = assistantOffset.recognized >>> 2;
 const priorityClass = (priority: number): number => priority >>> 4;
 
 /**
@@ -16,13 +18,18 @@ export class VirtualInterrupts {
   readonly #unit: VmxUnit;
   readonly #page: VirtualApicPage;
   readonly #exit: TrapLikeExit;
-  /** A pending virtual interrupt is recognized: it is delivered as soon as nothing blocks it. */
-  isRecognized = false;
-
   constructor(unit: VmxUnit, page: VirtualApicPage, exit: TrapLikeExit) {
     this.#unit = unit;
     this.#page = page;
     this.#exit = exit;
+  }
+
+  /** A pending virtual interrupt is recognized: it is delivered as soon as nothing blocks it. */
+  get isRecognized(): boolean {
+    return this.#unit.vmcs.u32[recognized] !== 0;
+  }
+  set isRecognized(isRecognized: boolean) {
+    this.#unit.vmcs.u32[recognized] = isRecognized ? 1 : 0;
   }
 
   /** Virtual-interrupt delivery is in use. */

@@ -1,7 +1,10 @@
 import { ApicMode } from "../../cpu/local-apic/registers.ts";
+import type { LogicalProcessor } from "../../cpu/logical-processor.ts";
+
 import { DeliveryMode, Shorthand } from "../../protocol/interrupt-message.ts";
 import {
   claimNotification,
+  destinationOf,
   notificationDestination,
   notificationVector,
   postRequest,
@@ -12,7 +15,7 @@ import type { VmxUnit } from "../vmx-unit.ts";
 import type { VirtualInterrupts } from "./virtual-interrupts.ts";
 
 /** Fields of the interrupt command register, low half. */
-const command = {
+export const command = {
   vector: 0xff,
   /** Fixed delivery mode, not pending, edge; reserved bits. The shorthand is looked at by itself. */
   mustBeZero: 0xfff3_b700,
@@ -21,7 +24,7 @@ const command = {
 } as const;
 
 /** Entry of the PID-pointer table. */
-const pointerBit = { valid: 1, reserved: 0x3e } as const;
+export const pointerBit = { valid: 1, reserved: 0x3e } as const;
 
 /** Interrupt commands of the guest that need no exit: IPIs to itself, and "IPI Virtualization". */
 export class VirtualIpis {
@@ -91,16 +94,27 @@ export class VirtualIpis {
     const { lp } = this.#unit;
     const words = lp.state.i32;
     const wide = lp.apic.mode === ApicMode.X2Apic;
-    lp.fabric.send({
-      vector: notificationVector(words, at),
-      deliveryMode: DeliveryMode.Fixed,
-      logical: false,
-      level: false,
-      assert: true,
-      shorthand: Shorthand.None,
-      destination: notificationDestination(words, at, wide),
-      wide,
-      source: lp.index,
-    });
+    const destination = notificationDestination(words, at, wide);
+    send(lp, destination, wide, notificationVector(words, at));
   }
+}
+
+/** A notification that a post owes. @param field NDST as it lies in the descriptor */
+export function sendNotification(lp: LogicalProcessor, field: number, vector: number): void {
+  const wide = lp.apic.mode === ApicMode.X2Apic;
+  send(lp, destinationOf(field, wide), wide, vector);
+}
+
+function send(lp: LogicalProcessor, destination: number, wide: boolean, vector: number): void {
+  lp.fabric.send({
+    vector,
+    deliveryMode: DeliveryMode.Fixed,
+    logical: false,
+    level: false,
+    assert: true,
+    shorthand: Shorthand.None,
+    destination,
+    wide,
+    source: lp.index,
+  });
 }

@@ -16,12 +16,25 @@ export const assistantOffset = {
   /** u32: transitions since TypeScript has last caught up: VM entries, VM exits by `exitKind`. */
   entered: lpOffset.vmxPrivate + 0x8c,
   exited: lpOffset.vmxPrivate + 0x90,
+  /** u32: address of the current VMCS while its guest may take interrupts without TypeScript (see `ReceivingGuests`); else 0. */
+  receiving: lpOffset.vmxPrivate + 0x98,
+  /** u32: what besides is virtual in that guest, bits of `ability`. */
+  abilities: lpOffset.vmxPrivate + 0x9c,
+  /** u32: not 0 while a pending virtual interrupt is recognized. */
+  recognized: lpOffset.vmxPrivate + 0xa0,
+  /** u32: address of the window of LP 0, when assistants may fill the mailboxes of all LPs; else 0. How many there are. */
+  peers: lpOffset.vmxPrivate + 0xa4,
+  peerCount: lpOffset.vmxPrivate + 0xa8,
+  /** u32: interrupt messages that assistants have sent. */
+  sent: lpOffset.vmxPrivate + 0xac,
   /** By packed encoding (see `field-table.ts`), 8 bytes each. */
   fields: lpOffset.vmxTables,
   /** What the two sides of a transition have that is derived from their state (see `sides.ts`). */
   host: lpOffset.vmxTables + 0x2000,
   guest: lpOffset.vmxTables + 0x2200,
 } as const;
+
+export const ability = { x2apicRegisters: 1, ipis: 2 } as const;
 
 /** VM exits that have an assistant; u32 counts in this order. */
 export const exitKind = { vmcall: 0, cpuid: 1 } as const;

@@ -21,8 +21,9 @@ const interruptFlag = 0x202;
 
 /** A machine whose guest has a virtual APIC, and a processor that offers everything of it. */
 export class ApicMachine extends VmxMachine {
-  constructor() {
-    super(sapphireRapids);
+  /** @param isTraced as for `TestMachine` */
+  constructor(isTraced = true) {
+    super(sapphireRapids, 64, undefined, isTraced);
     this.root();
     this.set("msrBitmaps", vmxPlace.msrBitmaps).enable("primary.useMsrBitmaps");
     this.lp.apic.writeMmio(0xf0, 4, 0x1ff);

@@ -128,8 +128,8 @@ describe("a guest under posters", () => {
   const first = 0x21;
   const vectors = 0xd0;
 
-  function prepare(): ApicMachine {
-    const m = new ApicMachine().x2apic().posting().interruptible();
+  function prepare(isTraced: boolean): ApicMachine {
+    const m = new ApicMachine(isTraced).x2apic().posting().interruptible();
     m.write32(descriptor + 32, notification << 16);
     for (let vector = first; vector < first + vectors; vector++) {
       m.handler(vector, (asm) => {
@@ -154,8 +154,11 @@ describe("a guest under posters", () => {
     return m;
   }
 
-  it("sees the last post of every vector, without a VM exit", async () => {
-    const m = prepare();
+  it.each([
+    ["with a listener", true],
+    ["without", false],
+  ])("sees the last post of every vector, without a VM exit, %s", async (_name, isTraced) => {
+    const m = prepare(isTraced);
     const { i32, base } = m.state;
     const poster = {
       words: i32,
