@@ -157,53 +157,57 @@ describe("a guest under posters", () => {
   it.each([
     ["with a listener", true],
     ["without", false],
-  ])("sees the last post of every vector, without a VM exit, %s", async (_name, isTraced) => {
-    const m = prepare(isTraced);
-    const { i32, base } = m.state;
-    const poster = {
-      words: i32,
-      at: descriptor >>> 2,
-      stop: stop >>> 2,
-      first,
-      step: vectors,
-      numbers: tables.posted >>> 2,
-      fresh: fresh >>> 2,
-      notices: notices >>> 2,
-      entry: notification,
-      doorbell: {
-        ring: base + lpOffset.mailbox,
-        doorbell: base + lpOffset.pending,
-        doorbellBit: Pending.Mailbox,
-      },
-    };
-    m.state.activity = Activity.Active;
-    m.run(64, (asm) => asm.vmlaunch(), 1000);
-    expect(m.vmx.unit.isNonRoot).toBe(true);
-    let running = true;
-    const done = Promise.all([3, 5].map((seed) => startPoster({ ...poster, seed }))).then(() => {
-      running = false;
-    });
-    const giveUp = Date.now() + enough.milliseconds;
-    while (running) {
-      m.lp.run(50_000);
-      if (m.read32(notices) >= enough.rounds || Date.now() > giveUp) {
-        m.write32(stop, 1);
+  ])(
+    "sees the last post of every vector, without a VM exit, %s",
+    async (_name, isTraced) => {
+      const m = prepare(isTraced);
+      const { i32, base } = m.state;
+      const poster = {
+        words: i32,
+        at: descriptor >>> 2,
+        stop: stop >>> 2,
+        first,
+        step: vectors,
+        numbers: tables.posted >>> 2,
+        fresh: fresh >>> 2,
+        notices: notices >>> 2,
+        entry: notification,
+        doorbell: {
+          ring: base + lpOffset.mailbox,
+          doorbell: base + lpOffset.pending,
+          doorbellBit: Pending.Mailbox,
+        },
+      };
+      m.state.activity = Activity.Active;
+      m.run(64, (asm) => asm.vmlaunch(), 1000);
+      expect(m.vmx.unit.isNonRoot).toBe(true);
+      let running = true;
+      const done = Promise.all([3, 5].map((seed) => startPoster({ ...poster, seed }))).then(() => {
+        running = false;
+      });
+      const giveUp = Date.now() + enough.milliseconds;
+      while (running) {
+        m.lp.run(50_000);
+        if (m.read32(notices) >= enough.rounds || Date.now() > giveUp) {
+          m.write32(stop, 1);
+        }
+        await tick();
       }
-      await tick();
-    }
-    await done;
-    m.lp.run(100_000);
-    expect(m.vmx.unit.isNonRoot).toBe(true);
-    expect(m.vmx.unit.exitsByVmcs.size).toBe(0);
-    const columns = (table: number) =>
-      Array.from({ length: 256 }, (_, vector) => m.read32(table + vector * 8));
-    expect(columns(tables.seen)).toEqual(columns(tables.posted));
-    const taken = columns(tables.taken);
-    const tooMany = taken.filter((n, vector) => n > m.read32(fresh + vector * 4));
-    expect(tooMany).toEqual([]);
-    expect(m.vectors(0x100)).toEqual([]);
-    expect(m.vectors(0x200)).toEqual([]);
-    expect([m.rvi, m.svi]).toEqual([0, 0]);
-    expect(taken.some((n) => n > 1)).toBe(true);
-  }, 60_000);
+      await done;
+      m.lp.run(100_000);
+      expect(m.vmx.unit.isNonRoot).toBe(true);
+      expect(m.vmx.unit.exitsByVmcs.size).toBe(0);
+      const columns = (table: number) =>
+        Array.from({ length: 256 }, (_, vector) => m.read32(table + vector * 8));
+      expect(columns(tables.seen)).toEqual(columns(tables.posted));
+      const taken = columns(tables.taken);
+      const tooMany = taken.filter((n, vector) => n > m.read32(fresh + vector * 4));
+      expect(tooMany).toEqual([]);
+      expect(m.vectors(0x100)).toEqual([]);
+      expect(m.vectors(0x200)).toEqual([]);
+      expect([m.rvi, m.svi]).toEqual([0, 0]);
+      expect(taken.some((n) => n > 1)).toBe(true);
+    },
+    60_000,
+  );
 });
