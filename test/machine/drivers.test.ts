@@ -12,6 +12,7 @@ import {
   sleepsForEver,
   spins,
   tellsTime,
+  timerLateness,
   timerTicks,
   tripleFault,
   writesNowhere,
@@ -120,4 +121,11 @@ describe.each(driverNames)("under the %s driver", (driver) => {
     const { result } = await runGuest(changesCode(200), { driver, lpCount: 2 });
     expect(result.ending).toEqual({ type: "exit", value: 2 });
   });
+});
+
+it("in virtual time a timer interrupts a guest that runs when it is due", async () => {
+  for (const seed of [1, 2, 3]) {
+    const { result } = await runGuest(timerLateness, { driver: "deterministic", seed });
+    expect(result.ending).toEqual({ type: "exit", value: expect.toSatisfy((late) => late < 200) });
+  }
 });

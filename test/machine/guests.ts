@@ -219,6 +219,45 @@ export const timerTicks = guest((asm) => {
   asm.iretd();
 });
 
+/** Spins while its timer runs down, a hundred times; exits with the cycles by which the worst interrupt came late. */
+export const timerLateness = guest((asm) => {
+  const handler = asm.label("handler");
+  const [deadline, fired, worst] = [0x20_0000, 0x20_0040, 0x20_0080];
+  emitTables(asm, 0x40, handler);
+  asm.mov(mem32(lapic.base + lapic.spurious), 0x1ff);
+  asm.mov(mem32(lapic.base + lapic.timer), 0x4_0040);
+  asm.mov(ebx, 100);
+  asm.sti();
+  const again = asm.here("again");
+  asm.mov(mem32(fired), 0);
+  asm.rdtsc();
+  asm.add(eax, 3000);
+  asm.adc(edx, 0);
+  asm.mov(mem32(deadline), eax);
+  asm.mov(ecx, 0x6e0);
+  asm.wrmsr();
+  const wait = asm.here("wait");
+  asm.cmp(mem32(fired), 0);
+  asm.je(wait);
+  asm.dec(ebx);
+  asm.jnz(again);
+  asm.cli();
+  asm.mov(eax, mem32(worst));
+  emitExit(asm);
+  asm.here(handler);
+  asm.rdtsc();
+  asm.sub(eax, mem32(deadline));
+  asm.mov(edx, mem32(worst));
+  asm.cmp(eax, edx);
+  const notWorse = asm.label("not worse");
+  asm.jb(notWorse);
+  asm.mov(mem32(worst), eax);
+  asm.here(notWorse);
+  asm.mov(mem32(fired), 1);
+  asm.mov(mem32(lapic.base + lapic.eoi), 0);
+  asm.iretd();
+});
+
 /** The 8254's counter 0 through the I/O APIC, as vector 41H, to the first LP. */
 export const deviceTicks = guest((asm) => {
   const handler = asm.label("handler");

@@ -13,6 +13,7 @@ import {
 import { DeliveryMode, type InterruptMessage } from "../../protocol/interrupt-message.ts";
 import type { LpState } from "../lp-state.ts";
 import type { Bus, Clock, InterruptFabric } from "../ports.ts";
+import { endTurnBefore } from "../turn-end.ts";
 import {
   type ApicBaseFeatures,
   apicBaseBit,
@@ -245,6 +246,7 @@ export class LocalApic {
     this.poll(now);
     this.#timer.deadlineRegister = value;
     this.poll(now);
+    this.#timerSet();
   }
 
   /** The task priority, 0..15, as CR8 shows it; it outlives disabling of the APIC. */
@@ -316,6 +318,7 @@ export class LocalApic {
         return;
       case ApicRegister.InitialCount:
         this.#timer.start(value, this.#options.clock.now());
+        this.#timerSet();
         return;
       case ApicRegister.DivideConfiguration:
         this.#writeDivide(value);
@@ -344,6 +347,7 @@ export class LocalApic {
     const now = this.#options.clock.now();
     this.poll(now);
     this.#timer.setDivide(value, now);
+    this.#timerSet();
   }
 
   // ---- Spurious-interrupt vector register, local vector table ------------------------------------------------------
@@ -374,6 +378,7 @@ export class LocalApic {
     const entry = this.#lvtValue(value);
     this.#page.write(ApicRegister.LvtTimer, entry);
     this.#timer.modeChanged(old, entry);
+    this.#timerSet();
   }
 
   #writeLvtPin(pin: InterruptPin, value: number): void {
@@ -664,6 +669,10 @@ export class LocalApic {
   deadline(): number | undefined {
     const masked = (this.#page.read(ApicRegister.LvtTimer) & lvt.masked) !== 0;
     return masked ? undefined : this.#timer.nextExpiry();
+  }
+
+  #timerSet(): void {
+    endTurnBefore(this.deadline(), this.#state, this.#options.clock);
   }
 
   /** Lets the timer see the time; requests its vector when it has expired. */

@@ -1,5 +1,5 @@
-/** Length of one run of an LP that nothing interrupts: within it, timers are late by at most this much. */
-const runSeconds = 0.001;
+import { turnSecondsMax } from "../../cpu/turn-end.ts";
+
 const budgetMin = 200;
 const budgetMax = 2_000_000;
 
@@ -13,7 +13,7 @@ export class Pacer {
   #speed = 0.05;
 
   constructor(frequencyHz: number) {
-    this.#runCycles = runSeconds * frequencyHz;
+    this.#runCycles = turnSecondsMax * frequencyHz;
   }
 
   budget(now: number, deadline: number | undefined): number {
