@@ -51,6 +51,8 @@ export class GuestEvents {
   /** The guest begins: after its state is loaded, before anything is injected. */
   begin(): void {
     const { lp, controls, vmcs, isInitHeld } = this.#unit;
+    // Whatever of the following asks for events takes it back.
+    this.#receiving.quiet();
     this.beginPlain();
     if ((controls.pin & pin.activateVmxPreemptionTimer) !== 0) {
       this.#timer.start(vmcs.low(slot.preemptionTimerValue));

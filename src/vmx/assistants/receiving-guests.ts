@@ -20,8 +20,8 @@ const forbidden = {
 /**
  * Decides which guests get their posted interrupts without TypeScript (`notificationAttendant`, `wrmsrAssistant`).
  *
- * A guest's controls do not change while it runs; so it is enough to look when a boundary has been found to be without events.
- * From then on the attendant looks for itself at what does change. It is dismissed as soon as anybody in TypeScript asks for
+ * A guest's controls do not change while it runs; so it is enough to look when it begins, and when a boundary has been found to
+ * be without events. From then on the attendant looks for itself at what does change. It is dismissed as soon as anybody in TypeScript asks for
  * events (`LogicalProcessor.requestEvents`), and when the guest is left.
  *
  * Virtual time has a price for events, which TypeScript charges: on a machine that has it, everything stays there. So it does
@@ -40,7 +40,7 @@ export class ReceivingGuests {
     this.#isPossible = attendant !== 0 && lp.trace === undefined && lp.clock.charge === undefined;
   }
 
-  /** A boundary between instructions of the guest is without events. */
+  /** The guest begins, or a boundary between its instructions is without events. */
   quiet(): void {
     const { state } = this.#unit.lp;
     const isAdmitted =
