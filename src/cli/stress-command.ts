@@ -86,6 +86,12 @@ function postingCommand(action: (options: StressOptions) => Promise<void>): Comm
         defaults.affinity,
       ),
     )
+    .addOption(rate("--lines <rate>", "emulated interrupt lines that rise").default(defaults.lines))
+    .addOption(
+      rate("--blocked <rate>", "device messages that the VT-d unit must block").default(
+        defaults.blocked,
+      ),
+    )
     .option("--ipi-virt", "the processor posts the guest's IPIs (IPI virtualization)")
     .addOption(
       option(

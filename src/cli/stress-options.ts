@@ -17,6 +17,8 @@ export interface StressOptions {
   readonly halt: number;
   readonly preempt: number;
   readonly affinity: number;
+  readonly lines: number;
+  readonly blocked: number;
   readonly ipiVirt?: boolean;
   readonly urgent: number;
   readonly driver: ReturnType<typeof parseDriver>;

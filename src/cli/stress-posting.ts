@@ -58,6 +58,7 @@ export async function stressPosting(options: StressOptions, ports: StressPorts):
 /** @throws {UserError} options that do not fit each other */
 function postingOptions(options: StressOptions): PostingOptions {
   const { lps, vcpus, devices, vectors, rate, migrate, halt, preempt, affinity, urgent } = options;
+  const { lines, blocked } = options;
   const ipiVirtualization = options.ipiVirt ?? false;
   if (options.replay && (options.seeds > 1 || options.driver === "threads")) {
     throw new UserError(
@@ -82,7 +83,7 @@ function postingOptions(options: StressOptions): PostingOptions {
     (options.duration === undefined ? postingDefaults.posts : Number.POSITIVE_INFINITY);
   return {
     ...{ lps, vcpus, devices, vectors, rate, migrate, halt, preempt, affinity, urgent },
-    ...{ posts, seconds, ipiVirtualization },
+    ...{ lines, blocked, posts, seconds, ipiVirtualization },
     hypervisorPosts: true,
     guestPosts: true,
     driver: options.driver,
@@ -180,12 +181,15 @@ const inWords = (options: PostingOptions): Record<string, string | number | bool
 function resultJson(
   options: PostingOptions,
   runs: readonly PostingRun[],
-  { totals, findings, latency, perLp, seconds, hostSeconds, bySource }: PostingSummary,
+  summary: PostingSummary,
 ): string {
+  const { totals, findings, latency, perLp, seconds, hostSeconds } = summary;
+  const { bySource, disturbances } = summary;
   const content = {
     ...totals,
     findings: findings.length,
-    ...{ options: inWords(options), seconds, hostSeconds, bySource, perLp, latency },
+    ...{ options: inWords(options), seconds, hostSeconds },
+    ...{ bySource, disturbances, perLp, latency },
     seeds: runs,
   };
   return `${JSON.stringify(content, null, 2)}\n`;

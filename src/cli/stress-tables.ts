@@ -14,7 +14,7 @@ const rate = (count: number, seconds: number): string =>
 
 /** The sums of a stress, one per line. */
 export function formatSummary(summary: PostingSummary, driver: DriverName): string {
-  const { totals, latency, perLp, seconds, hostSeconds, bySource } = summary;
+  const { totals, latency, perLp, seconds, hostSeconds, bySource, disturbances } = summary;
   const unit = driver === "threads" ? "ns" : "cycles";
   const deliveries = perLp.reduce((sum, count) => sum + count, 0);
   const rows: string[][] = [
@@ -32,6 +32,9 @@ export function formatSummary(summary: PostingSummary, driver: DriverName): stri
     ["exits per interrupt", ratio(totals.exits, totals.deliveries)],
     ["wake-ups", whole(totals.wakeUps)],
     ["migrations", whole(totals.migrations)],
+    ...Object.entries(disturbances)
+      .filter(([, count]) => count > 0)
+      .map(([how, count]) => [`disturbed by ${how}`, whole(count)]),
     ...([0.5, 0.99, 0.999, 1] as const).map((part) => [
       `latency ${part === 1 ? "max" : `p${part * 100}`}, ${unit}`,
       latency.count === 0 ? "-" : whole(quantileOf(latency, part)),

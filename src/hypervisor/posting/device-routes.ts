@@ -16,6 +16,7 @@ import {
   invalidateEntry,
   newQueue,
   type Route,
+  remapEntriesMax,
   routeEntry,
   waitForInvalidation,
   writeEntry,
@@ -32,12 +33,17 @@ export interface DeviceHabits {
   readonly urgent: number;
   /** @param index of the interrupt among those of all devices */
   readonly vector: (random: Prng, index: number) => number;
+  /** Mean cycles between two messages that the unit is to block, `Infinity` for none. */
+  readonly blocked: number;
   /** Where devices record what they send, 16 bytes for each interrupt; undefined: nowhere. */
   readonly records: bigint | undefined;
 }
 
 /** Interrupts of a device. */
 export const entriesPerDevice = 4;
+/** Further MSI-X entries send what is to be blocked: messages to the last entries of the table, which are never present. */
+export const blockedEntries = 3;
+export const firstBlockedIndex = remapEntriesMax - blockedEntries;
 export const deviceRecordBytes = 16;
 const deviceRecordsBytes = entriesPerDevice * deviceRecordBytes;
 const lessOne = 0xffff_ffff_ffff_ffffn;
@@ -54,7 +60,8 @@ export interface DeviceRoutes {
 
 /** Gives every interrupt of every device a route, and sets the devices going. */
 export function* startDevices(context: LpContext, habits: DeviceHabits): Steps<DeviceRoutes> {
-  const state: DeviceRoutes = { habits, devices: [], routes: [], queue: newQueue() };
+  const queue = newQueue(context.observer.unit, context.bug !== "queue-wrap");
+  const state: DeviceRoutes = { habits, devices: [], routes: [], queue };
   if (habits.devices === 0) return state;
   yield* enableRemapping();
   for (let number = 0; number < habits.devices; number++) {
@@ -69,6 +76,9 @@ export function* startDevices(context: LpContext, habits: DeviceHabits): Steps<D
       yield* writeEntry(index, routeEntry(route, device.requester));
       yield* setMessage(device, entry, index);
     }
+    for (let n = 0; n < blockedEntries; n++) {
+      yield* setMessage(device, entriesPerDevice + n, firstBlockedIndex + n);
+    }
   }
   yield* invalidateEntry(state.queue, "all");
   yield* waitForInvalidation(state.queue);
@@ -76,7 +86,15 @@ export function* startDevices(context: LpContext, habits: DeviceHabits): Steps<D
     const { records, interval } = habits;
     const record = records === undefined ? 0n : records + BigInt(number * deviceRecordsBytes);
     const seed = context.environment.random.next();
-    yield* startStorm(device, { entries: entriesPerDevice, interval, seed, record });
+    const entries = entriesPerDevice;
+    yield* startStorm(device, { queue: 0, firstEntry: 0, entries, interval, seed, record });
+  }
+  const [first] = state.devices;
+  if (first !== undefined && habits.blocked !== Number.POSITIVE_INFINITY) {
+    const seed = context.environment.random.next();
+    const entries = { firstEntry: entriesPerDevice, entries: blockedEntries };
+    const { blocked: interval } = habits;
+    yield* startStorm(first, { queue: 1, ...entries, interval, seed, record: 0n });
   }
   return state;
 }
@@ -113,6 +131,7 @@ export function* reroute(context: LpContext, state: DeviceRoutes): Steps<void> {
   const device = devices[Math.floor(index / entriesPerDevice)];
   if (before === undefined || device === undefined) return;
   const route = chooseRoute(context, habits, index);
+  context.observer.disturbing(route.vcpu === before.vcpu ? "route" : "affinity");
   // Other drivers use the unit too: at any time it may have to fetch every entry anew.
   if (random.below(2) === 0) yield* invalidateEntry(queue, "all");
   yield* assign(context, route.vcpu);

@@ -3,6 +3,7 @@ import { exitReason, msr, primary, vmcsField } from "../vmx/architecture.ts";
 import { skipInstruction, writeField } from "../vmx/vmcs.ts";
 import { HypervisorError } from "../vmx/vmx-operation.ts";
 import type { LpContext } from "./context.ts";
+import { endLine } from "./interrupt-lines.ts";
 import { endOfInterrupt } from "./interrupts.ts";
 import { post } from "./posting.ts";
 import { hostVector } from "./posting-memory.ts";
@@ -42,6 +43,11 @@ export function* handleExit(
     case exitReason.interruptWindow:
       yield* setInterruptWindow(false);
       return "goes on";
+    case exitReason.virtualizedEoi: {
+      const vector = Number((yield vmread(vmcsField.exitQualification)) & vectorMask);
+      yield* endLine(context, vector);
+      return "goes on";
+    }
     case exitReason.cpuid:
       break;
     default:

@@ -10,6 +10,11 @@ export const postingBugs = {
     "an interrupt's old target is given up without waiting for posts under way",
   "torn-irte": "an IRTE is written in two halves",
   "nested-pi-order": "a sender looks whether the target is in its guest before it sets the request",
+  "stale-eoi-bitmap":
+    "a line gets another target or trigger mode, and the EOI-exit bitmaps stay as they were",
+  "icr-overtakes-store": "a guest sends an IPI before what it tells of is in memory",
+  "queue-wrap": "the tail of the invalidation queue is not taken round the end",
+  "fault-order": "faults are read from the first record on, not from the oldest",
 } as const;
 export type PostingBug = keyof typeof postingBugs;
 

@@ -3,6 +3,8 @@ import type { Prng } from "../../base/prng.ts";
 import {
   cli,
   compute,
+  exchange,
+  exchangeAdd,
   hlt,
   load,
   type Script,
@@ -15,7 +17,7 @@ import {
 import { msr } from "../vmx/architecture.ts";
 import { guestCall } from "./exits.ts";
 import type { PostingObserver } from "./observer.ts";
-import { guestPlace } from "./posting-memory.ts";
+import { guestPlace, letterOf, lineLevel, pinOfVector } from "./posting-memory.ts";
 import { isActive } from "./spells.ts";
 
 /** How a scripted guest behaves: chances per round of its loop, 0 to 1. */
@@ -34,6 +36,8 @@ export interface GuestHabits {
   readonly lateEnds: number;
   readonly ipis: number;
   readonly ipiVirtualization: boolean;
+  /** The planted mistake: the letter comes behind its IPI. */
+  readonly lateLetters: boolean;
   readonly seed: number;
   readonly observer: PostingObserver;
 }
@@ -70,15 +74,29 @@ export function stressGuest(habits: GuestHabits) {
     *handler({ random }: ScriptEnvironment, argument: number): Script {
       const vcpu = argument >>> 8;
       const state = stateOf(vcpu);
-      habits.observer.handling(vcpu, argument & 0xff);
+      const vector = argument & 0xff;
+      habits.observer.handling(vcpu, vector);
+      if (random.below(4) === 0) {
+        const letters = yield load(BigInt(letterOf(vcpu, vector)));
+        habits.observer.lettersSeen(vcpu, vector, Number(letters));
+      }
+      const pin = pinOfVector(vector);
+      // Now and then a device wants more right away: its line stays high.
+      if (pin !== undefined && (state.isFinishing || random.below(4) !== 0)) {
+        yield exchange(BigInt(lineLevel(pin)), 8, 0n);
+      }
       if (random.below(8) === 0) {
         // Higher classes may interrupt.
         yield sti();
         yield compute(1 + random.below(200));
         yield cli();
       }
-      if (!state.isFinishing && chance(random, habits.lateEnds)) state.endsOwed += 1;
-      else yield wrmsr(msr.x2apicEoi, 0n);
+      if (!state.isFinishing && chance(random, habits.lateEnds)) {
+        habits.observer.disturbing("late end");
+        state.endsOwed += 1;
+      } else {
+        yield wrmsr(msr.x2apicEoi, 0n);
+      }
     },
   };
 }
@@ -93,20 +111,32 @@ function* round(
 ): Steps<void> {
   yield compute(1 + random.below(2 * habits.work));
   if (chance(random, habits.ipis) && posts()) yield* sendIpi(habits, random);
+  const { observer } = habits;
   if (chance(random, habits.masks)) {
+    observer.disturbing("mask");
     yield cli();
     yield compute(1 + random.below(2 * habits.work));
     yield sti();
   }
   if (chance(random, habits.priorities)) {
+    observer.disturbing("priority");
     yield wrmsr(msr.x2apicTpr, BigInt(random.below(16) << 4));
     yield compute(1 + random.below(2 * habits.work));
     yield wrmsr(msr.x2apicTpr, 0n);
   }
-  if (chance(random, habits.windows)) yield vmcall(guestCall.interruptWindow);
-  if (chance(random, habits.calls)) yield vmcall(guestCall.nothing);
+  if (chance(random, habits.windows)) {
+    observer.disturbing("window");
+    yield vmcall(guestCall.interruptWindow);
+  }
+  if (chance(random, habits.calls)) {
+    observer.disturbing("exit");
+    yield vmcall(guestCall.nothing);
+  }
   yield* endOwed(state);
-  if (chance(random, habits.halts)) yield* halt(state);
+  if (chance(random, habits.halts)) {
+    observer.disturbing("halt");
+    yield* halt(state);
+  }
 }
 
 /** With interrupts off until the very HLT: a handler in between could leave an end of interrupt owed. */
@@ -124,12 +154,16 @@ function* endOwed(state: GuestState): Steps<void> {
   }
 }
 
+/** First the letter, then the IPI that tells of it. */
 function* sendIpi(habits: GuestHabits, random: Prng): Steps<void> {
   const target = random.below(habits.vcpus);
   const vector = habits.vector(random);
+  const letter = exchangeAdd(BigInt(letterOf(target, vector)), 8, 1n);
+  if (!habits.lateLetters) yield letter;
   if (habits.ipiVirtualization) habits.observer.posting(target, vector, "guest");
   yield wrmsr(msr.x2apicCommand, (BigInt(target) << 32n) | BigInt(vector));
   if (habits.ipiVirtualization) habits.observer.posted(target, "guest");
+  if (habits.lateLetters) yield letter;
 }
 
 /** Everything posted is to arrive now; then the vCPU rests. */

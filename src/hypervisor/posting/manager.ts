@@ -18,11 +18,13 @@ import {
   startDevices,
   stopDevices,
 } from "./device-routes.ts";
+import { raiseLine, routeLine } from "./interrupt-lines.ts";
 import { sendInterrupt } from "./interrupts.ts";
 import { post, postByRequest } from "./posting.ts";
 import {
   guestPlace,
   hostVector,
+  linePins,
   lpBlock,
   lpField,
   machineField,
@@ -32,6 +34,7 @@ import {
 } from "./posting-memory.ts";
 import { allAsleep, lookForRest } from "./rest.ts";
 import { isActive } from "./spells.ts";
+import { readFaults } from "./vtd.ts";
 
 /** What the management processor does: mean cycles between two of each, `Infinity` for never. */
 export interface ManagerHabits {
@@ -42,6 +45,11 @@ export interface ManagerHabits {
   readonly migrate: number;
   /** Changes of a device interrupt's target. */
   readonly reroute: number;
+  /** Emulated lines that are raised, and changes of where they lead. */
+  readonly raise: number;
+  readonly routeLine: number;
+  /** Looks at the VT-d unit's faults. */
+  readonly readFaults: number;
   readonly devices: DeviceHabits;
   readonly vector: (random: Prng) => number;
   readonly seed: number;
@@ -65,6 +73,8 @@ const pollCycles = 200_000;
 const lookCycles = 1_000_000;
 const preemptCyclesMax = 3000;
 const exitPort = 0xf4;
+/** Number of the emulated devices among posters. */
+const linePoster = 200;
 
 /** A processor without vCPUs that posts and disturbs, until there has been enough; then it waits for rest and ends the run. */
 export function* manage(context: LpContext, habits: ManagerHabits): Script {
@@ -123,6 +133,9 @@ function schedule(
     [habits.preempt, () => disturb(context, random.below(lps), 1 + random.below(preemptCyclesMax))],
     [habits.migrate, () => migrate(context, random.below(vcpus), random.below(lps))],
     [habits.reroute, () => reroute(context, routes)],
+    [habits.raise, () => raiseOne(context, habits)],
+    [habits.routeLine, () => routeLine(context, random.below(linePins))],
+    [habits.readFaults, () => readFaults(context.observer.unit, context.bug === "fault-order")],
   ];
   return actions
     .filter(([mean]) => mean !== Number.POSITIVE_INFINITY)
@@ -156,8 +169,15 @@ function* postOne(context: LpContext, habits: ManagerHabits, progress: Progress)
   else yield* post(context, vcpu, vector, "hypervisor");
 }
 
+function* raiseOne(context: LpContext, habits: ManagerHabits): Steps<void> {
+  const { random, now } = context.environment;
+  if (habits.rests && !isActive(linePoster, now(), habits.seed)) return;
+  yield* raiseLine(context, random.below(linePins));
+}
+
 /** Takes an LP away from its vCPU for a while. */
 function* disturb(context: LpContext, lp: number, cycles: number): Steps<void> {
+  context.observer.disturbing("preempt");
   yield lockedOr(lpBlock(lp) + lpField.preempt, 8, BigInt(cycles));
   yield* sendInterrupt(context.apicIds[lp] ?? lp, hostVector.reschedule);
 }

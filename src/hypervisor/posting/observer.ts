@@ -35,9 +35,64 @@ export interface PostingObserver {
   /** The guest runs its handler of a vector; and has had plenty of time with interrupts on and nothing masked. */
   handling(vcpu: number, vector: number): void;
   settled(vcpu: number): void;
+  /** The handler sees so many letters: words that guests have counted up before their IPIs of that vector. */
+  lettersSeen(vcpu: number, vector: number, letters: number): void;
+  /** Something is done that is to disturb. */
+  disturbing(how: Disturbance): void;
+  readonly lines: LineObserver;
+  readonly unit: UnitObserver;
 }
 
-export type PostSource = "hypervisor" | "request" | "guest" | "device";
+/** What is heard of emulated interrupt lines. */
+export interface LineObserver {
+  /** From this step on, a pin leads there; undefined: it is masked, and about to be changed. */
+  routed(pin: number, route: LineRoute | undefined): void;
+  /** Remote IRR of a pin is being set, or cleared. */
+  remote(pin: number, set: boolean): void;
+  /** The EOI-exit bitmap of a vCPU's VMCS holds these vectors. */
+  bitmap(vcpu: number, vectors: readonly number[]): void;
+}
+/** Where an emulated I/O APIC sends the interrupts of a pin. */
+export interface LineRoute {
+  readonly vcpu: number;
+  readonly vector: number;
+  readonly level: boolean;
+}
+
+/** What is heard of the VT-d unit's driver. */
+export interface UnitObserver {
+  /** The tail moves past a descriptor. @param wait of one that waits: address of its status, and what will be written there */
+  submitting(wait?: { readonly address: bigint; readonly data: bigint }): void;
+  /** Whoever waits has looked again, in vain. */
+  waiting(): void;
+  /** The status has been seen: from now on the word may be used for something else. */
+  waited(): void;
+  /** A fault has been read from the unit's records. */
+  faultRead(fault: UnitFault): void;
+  /** All records have been read. @param overflow what the status says */
+  faultsRead(overflow: boolean): void;
+}
+export interface UnitFault {
+  readonly requester: number;
+  readonly index: number;
+  readonly reason: number;
+}
+
+export type PostSource = "hypervisor" | "request" | "guest" | "device" | "line";
+/** What is done to disturb, besides moves of vCPUs. */
+export const disturbances = [
+  "halt",
+  "preempt",
+  "affinity",
+  "route",
+  "line route",
+  "mask",
+  "priority",
+  "window",
+  "late end",
+  "exit",
+] as const;
+export type Disturbance = (typeof disturbances)[number];
 
 const nothing = (): void => undefined;
 
@@ -62,4 +117,14 @@ export const noObserver: PostingObserver = {
   routed: nothing,
   handling: nothing,
   settled: nothing,
+  lettersSeen: nothing,
+  disturbing: nothing,
+  lines: { routed: nothing, remote: nothing, bitmap: nothing },
+  unit: {
+    submitting: nothing,
+    waiting: nothing,
+    waited: nothing,
+    faultRead: nothing,
+    faultsRead: nothing,
+  },
 };

@@ -5,7 +5,7 @@
  *   20 0000  machine   22 0000  VMXON regions, by LP     2a 0000  virtual-APIC pages, by vCPU
  *   20 1000  LPs       25 0000  VMCSs, by vCPU           2e 0000  counters
  *   20 5000  vCPUs     20 a000  descriptors  b000 PID table  c000 IRTEs  d000 MSR bitmaps  e000 EPT
- *   21 2000  invalidation queue of the VT-d unit, 21 3000 what its waits write
+ *   21 2000  invalidation queue of the VT-d unit, 21 3000 what its waits write; 21 4000 emulated interrupt lines
  *   40 0000  guest memory, 2 MiB
  * ```
  * All fields have eight bytes.
@@ -26,6 +26,7 @@ export const place = {
   msrBitmaps: base + 0xd000n,
   invalidationQueue: base + 0x1_2000n,
   waitStatus: base + 0x1_3000n,
+  lines: base + 0x1_4000n,
   ept: Number(base) + 0xe000,
   guest: 0x40_0000,
   /** Bytes of RAM that a machine needs. */
@@ -83,7 +84,8 @@ export const vcpuField = {
   registers: 112n,
 } as const;
 
-export const request = { interrupts: 1n } as const;
+/** Post the vectors handed over; make the EOI-exit bitmap anew. */
+export const request = { interrupts: 1n, scan: 2n } as const;
 
 /** Blocked: asleep until somebody wakes it. Runnable: a bit of its home's `runnable` is set, or about to be. */
 export const VcpuState = { Blocked: 0n, Runnable: 1n, Running: 2n } as const;
@@ -100,12 +102,16 @@ export const guestPlace = {
   idt: 0x5_0000,
   /** Not zero: finish. */
   stop: 0x9_0000,
+  /** Levels of emulated interrupt lines, eight bytes each. */
+  lines: 0x9_2000,
   /** What devices have sent: 16 bytes for each of their interrupts. */
   deviceRecords: 0x9_1000,
   /** What machine code counts: an `accountField` record for each vector, two pages for each vCPU. */
   accounts: 0xa_0000,
   /** Machine code. */
   code: 0xe_0000,
+  /** Letters: eight bytes for each vector of each vCPU. */
+  letters: 0x12_0000,
   /** Latencies that machine code has measured, a page for each vCPU. */
   latencies: 0x1c_0000,
 } as const;
@@ -124,6 +130,35 @@ const accountsBytes = 0x2000;
 /** Guest-physical address of an account. */
 export const accountOf = (vcpu: number, vector: number): number =>
   guestPlace.accounts + vcpu * accountsBytes + vector * accountBytes;
+
+export const letterOf = (vcpu: number, vector: number): number =>
+  guestPlace.letters + (vcpu * 256 + vector) * 8;
+
+/** Pins of the emulated I/O APIC. */
+export const linePins = 4;
+/** Fields of a pin. */
+export const lineField = {
+  lock: 0n,
+  /** Vector in 7:0, trigger mode in 8, mask in 9, vCPU in 63:32. */
+  entry: 8n,
+  remote: 16n,
+} as const;
+export const lineBlock = (pin: number): bigint => place.lines + BigInt(pin) * 64n;
+/** Guest-physical address of the level of a pin's line: not zero while it is high. */
+export const lineLevel = (pin: number): number => guestPlace.lines + pin * 8;
+const firstLineVector = 0x31;
+const lineVectorStride = 0x30;
+/** Each pin uses one of two vectors. */
+export const lineVectorsPerPin = 2;
+export const lineVector = (pin: number, which: number): number =>
+  firstLineVector + pin * lineVectorStride + which;
+/** The pin that may use a vector, undefined for others. */
+export function pinOfVector(vector: number): number | undefined {
+  const offset = vector - firstLineVector;
+  const pin = Math.floor(offset / lineVectorStride);
+  const isOne = offset % lineVectorStride < lineVectorsPerPin;
+  return offset >= 0 && pin < linePins && isOne ? pin : undefined;
+}
 
 /** Vectors of the host that the hypervisor uses. */
 export const hostVector = {

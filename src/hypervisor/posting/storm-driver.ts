@@ -15,6 +15,7 @@ const tableEntryBytes = 16;
 const firstSlot = 4;
 
 const queueStart = 0x1000n;
+const queueBytes = 0x40n;
 const queueRegister = {
   control: 0x00n,
   first: 0x04n,
@@ -79,8 +80,10 @@ export function* setMessage(device: StormDevice, entry: number, handle: number):
   yield store(at + 12n, 4, 0n);
 }
 
-/** What a queue is to send: messages to a random one of the first entries, at random distances. */
+/** What a queue is to send: messages to a random one of its entries, at random distances. */
 export interface StormHabits {
+  readonly queue: number;
+  readonly firstEntry: number;
   readonly entries: number;
   /** Mean cycles between two. */
   readonly interval: number;
@@ -90,9 +93,9 @@ export interface StormHabits {
 }
 
 export function* startStorm(device: StormDevice, habits: StormHabits): Steps<void> {
-  const at = device.registers + queueStart;
+  const at = device.registers + queueStart + BigInt(habits.queue) * queueBytes;
   const interval = Math.max(1, Math.round(habits.interval));
-  yield store(at + queueRegister.first, 4, 0n);
+  yield store(at + queueRegister.first, 4, BigInt(habits.firstEntry));
   yield store(at + queueRegister.span, 4, BigInt(habits.entries));
   yield store(at + queueRegister.interval, 4, BigInt(interval));
   yield store(at + queueRegister.seed, 4, BigInt(habits.seed >>> 0));

@@ -1,4 +1,6 @@
 import { compareExchange16, compute, load, type Steps, store } from "../../isa/operations.ts";
+import { HypervisorError } from "../vmx/vmx-operation.ts";
+import type { UnitObserver } from "./observer.ts";
 import { descriptorOf, place } from "./posting-memory.ts";
 
 /** Driver of the VT-d unit: interrupt remapping and queued invalidation, by its registers. */
@@ -6,9 +8,11 @@ const registers = 0xfed9_0000n;
 const register = {
   globalCommand: registers + 0x18n,
   globalStatus: registers + 0x1cn,
+  faultStatus: registers + 0x34n,
   queueTail: registers + 0x88n,
   queueAddress: registers + 0x90n,
   interruptTable: registers + 0xb8n,
+  faultRecords: registers + 0x220n,
 } as const;
 const globalBit = { queue: 1n << 26n, remapping: 1n << 25n, table: 1n << 24n } as const;
 /** Table of 2^8 entries; destinations of 32 bits. */
@@ -17,6 +21,8 @@ const wideDestinations = 1n << 11n;
 const queueEntries = 256n;
 const descriptorBytes = 16n;
 const pollCycles = 100;
+/** Looks at a status after which the unit counts as stopped. */
+const looksMax = 10_000;
 
 /** Entries of the interrupt remapping table. */
 export const remapEntriesMax = 256;
@@ -94,8 +100,13 @@ function* command(lasting: bigint, bit: bigint): Steps<void> {
 export interface InvalidationQueue {
   tail: bigint;
   waits: bigint;
+  /** False: the planted mistake, a tail that leaves the queue. */
+  readonly goesRound: boolean;
+  readonly observer: UnitObserver;
 }
-export const newQueue = (): InvalidationQueue => ({ tail: 0n, waits: 0n });
+export const newQueue = (observer: UnitObserver, goesRound: boolean): InvalidationQueue => ({
+  ...{ tail: 0n, waits: 0n, goesRound, observer },
+});
 
 const descriptorType = { interruptEntryCache: 4n, wait: 5n } as const;
 const indexGranularity = 1n << 4n;
@@ -111,14 +122,55 @@ export function* invalidateEntry(queue: InvalidationQueue, index: number | "all"
 export function* waitForInvalidation(queue: InvalidationQueue): Steps<void> {
   queue.waits = (queue.waits + 1n) & 0xffff_ffffn;
   const low = descriptorType.wait | statusWrite | (queue.waits << 32n);
-  yield* submit(queue, low, place.waitStatus);
-  while ((yield load(place.waitStatus, 4)) !== queue.waits) yield compute(pollCycles);
+  const wait = { address: place.waitStatus, data: queue.waits };
+  yield* submit(queue, low, wait.address, wait);
+  for (let looks = 0; (yield load(wait.address, 4)) !== wait.data; looks++) {
+    if (looks === looksMax) throw new HypervisorError("the VT-d unit has stopped");
+    queue.observer.waiting();
+    yield compute(pollCycles);
+  }
+  queue.observer.waited();
 }
 
-function* submit(queue: InvalidationQueue, low: bigint, high: bigint): Steps<void> {
+function* submit(
+  queue: InvalidationQueue,
+  low: bigint,
+  high: bigint,
+  wait?: Parameters<UnitObserver["submitting"]>[0],
+): Steps<void> {
   const at = place.invalidationQueue + queue.tail * descriptorBytes;
   yield store(at, 8, low);
   yield store(at + 8n, 8, high);
   queue.tail = (queue.tail + 1n) % queueEntries;
-  yield store(register.queueTail, 4, queue.tail * descriptorBytes);
+  const isRound = queue.tail === 0n && !queue.goesRound;
+  queue.observer.submitting(wait);
+  yield store(register.queueTail, 4, (isRound ? queueEntries : queue.tail) * descriptorBytes);
+}
+
+const faultStatus = { overflow: 1n, pending: 2n, indexShift: 8n } as const;
+const faultRecordBytes = 16n;
+const faultTaken = 1n << 31n;
+
+/** Takes all faults out of the unit's records, from the oldest on. @param fromFirst the planted mistake */
+export function* readFaults(observer: UnitObserver, fromFirst: boolean): Steps<void> {
+  for (let n = 0n; ; n++) {
+    const status = yield load(register.faultStatus, 4);
+    if ((status & faultStatus.pending) === 0n) {
+      const overflow = status & faultStatus.overflow;
+      observer.faultsRead(overflow !== 0n);
+      if (overflow !== 0n) yield store(register.faultStatus, 4, overflow);
+      return;
+    }
+    const index = fromFirst ? n % 8n : (status >> faultStatus.indexShift) & 0xffn;
+    yield* readFault(observer, register.faultRecords + index * faultRecordBytes);
+  }
+}
+
+function* readFault(observer: UnitObserver, at: bigint): Steps<void> {
+  const last = yield load(at + 12n, 4);
+  if ((last & faultTaken) === 0n) return;
+  const index = Number((yield load(at + 4n, 4)) >> 16n);
+  const requester = Number((yield load(at + 8n, 4)) & 0xffffn);
+  observer.faultRead({ requester, index, reason: Number(last & 0xffn) });
+  yield store(at + 12n, 4, faultTaken);
 }

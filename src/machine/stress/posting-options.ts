@@ -20,6 +20,9 @@ export interface PostingOptions {
   readonly halt: number;
   readonly preempt: number;
   readonly affinity: number;
+  /** Emulated interrupt lines raised, and device messages that the VT-d unit must block, per second; deterministic driver. */
+  readonly lines: number;
+  readonly blocked: number;
   readonly ipiVirtualization: boolean;
   /** The hypervisor posts too, not only devices and guests. */
   readonly hypervisorPosts: boolean;
@@ -46,6 +49,8 @@ export const postingDefaults: Omit<PostingOptions, "cpuModel"> = {
   halt: 20_000,
   preempt: 10_000,
   affinity: 10_000,
+  lines: 50_000,
+  blocked: 20_000,
   ipiVirtualization: false,
   hypervisorPosts: true,
   guestPosts: true,

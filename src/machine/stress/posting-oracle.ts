@@ -1,20 +1,22 @@
 import { LogHistogram } from "../../base/log-histogram.ts";
-import type { PostingObserver, PostSource } from "../../hypervisor/posting/observer.ts";
+import { firstBlockedIndex } from "../../hypervisor/posting/device-routes.ts";
 import {
-  descriptorOf,
-  hostVector,
-  vcpuBlock,
-  vcpuField,
-  virtualApicOf,
-} from "../../hypervisor/posting/posting-memory.ts";
+  type Disturbance,
+  disturbances,
+  type PostingObserver,
+  type PostSource,
+} from "../../hypervisor/posting/observer.ts";
+import { descriptorOf, hostVector, request } from "../../hypervisor/posting/posting-memory.ts";
+import { LineOracle } from "./line-oracle.ts";
 import type { PostingCounts, PostingFinding } from "./posting-result.ts";
+import { PostingView } from "./posting-view.ts";
 import { StepRing, softwareSource } from "./step-ring.ts";
 import { Timeline } from "./timeline.ts";
+import { UnitOracle } from "./unit-oracle.ts";
 
 const vectors = 256;
 const descriptorBytes = 64;
-const interruptRequestOffset = 0x200;
-const processorPriorityOffset = 0xa0;
+const firstDescriptor = Number(descriptorOf(0));
 const outstanding = 1;
 const suppressed = 2;
 /** Cycles after which what should happen soon has not happened. */
@@ -22,6 +24,8 @@ const patience = 60_000;
 const findingsMax = 20;
 const stepsShown = 60;
 const never = -1;
+/** A finding that concerns no vCPU. */
+const nobody = -1;
 
 export interface OracleOptions {
   readonly seed: number;
@@ -56,8 +60,9 @@ interface Whereabouts {
 export class PostingOracle implements PostingObserver {
   readonly #options: OracleOptions;
   readonly #ring = new StepRing();
-  /** The machine's memory, from address 0. */
-  #words: Int32Array<ArrayBufferLike> = new Int32Array();
+  readonly #view: PostingView;
+  readonly lines: LineOracle;
+  readonly unit: UnitOracle;
   /** The machine's clock. */
   now: () => number = () => 0;
   readonly #inPir: Int32Array;
@@ -75,6 +80,10 @@ export class PostingOracle implements PostingObserver {
   /** Where the entry of an index may post: what was written last, and what has not been given up. */
   readonly #routes: { readonly vcpu: number; readonly vector: number }[][] = [];
   readonly #formerRoutes = new Set<string>();
+  /** By vCPU and vector: posts by guests; those of them that have been taken; those that have been delivered. */
+  readonly #letters: Int32Array;
+  readonly #lettersTaken: Int32Array;
+  readonly #lettersDelivered: Int32Array;
   readonly latency = new LogHistogram();
   readonly timeline = new Timeline();
   readonly perLp: number[];
@@ -83,7 +92,12 @@ export class PostingOracle implements PostingObserver {
     request: 0,
     guest: 0,
     device: 0,
+    line: 0,
   };
+  readonly disturbances = Object.fromEntries(disturbances.map((how) => [how, 0])) as Record<
+    Disturbance,
+    number
+  >;
   readonly findings: PostingFinding[] = [];
   posts = 0;
   deliveries = 0;
@@ -98,6 +112,19 @@ export class PostingOracle implements PostingObserver {
   constructor(options: OracleOptions) {
     this.#options = options;
     const { vcpus, lps } = options;
+    this.#view = new PostingView(vcpus);
+    const parts = {
+      view: this.#view,
+      now: () => this.now(),
+      violated: (invariant: number, vcpu: number, message: string) =>
+        this.#violated(invariant, vcpu, message),
+      step: (kind: string, detail: Readonly<Record<string, unknown>>) => this.#step(kind, detail),
+    };
+    this.lines = new LineOracle(parts, vcpus);
+    this.unit = new UnitOracle(parts, firstBlockedIndex);
+    this.#letters = new Int32Array(vcpus * vectors);
+    this.#lettersTaken = new Int32Array(vcpus * vectors);
+    this.#lettersDelivered = new Int32Array(vcpus * vectors);
     this.#inPir = new Int32Array(vcpus * vectors);
     this.#taken = new Int32Array(vcpus * vectors);
     this.#pirSince = new Float64Array(vcpus * vectors);
@@ -119,7 +146,7 @@ export class PostingOracle implements PostingObserver {
 
   /** The machine has been loaded. @param memory its own, from address 0 */
   attach(memory: ArrayBufferLike): void {
-    this.#words = new Int32Array(memory);
+    this.#view.attach(memory);
   }
 
   // ——— what the machine says
@@ -130,15 +157,23 @@ export class PostingOracle implements PostingObserver {
     if (kind === "virtual-interrupt") this.#delivered(source, Number(detail["vector"]));
     else if (kind === "ipi") this.#sent(Number(detail["vector"]), Number(detail["destination"]));
     else if (kind === "interrupt-posting") this.#devicePosts(detail);
+    else this.unit.hear(kind, detail);
   }
   /** The VT-d unit posts: bit, ON and notification in one step of the machine. */
   #devicePosts(detail: Readonly<Record<string, unknown>>): void {
-    const vcpu = (Number(detail["descriptor"]) - Number(descriptorOf(0))) / descriptorBytes;
+    const vcpu = (Number(detail["descriptor"]) - firstDescriptor) / descriptorBytes;
     const vector = Number(detail["vector"]);
+    if (!Number.isInteger(vcpu) || vcpu < 0 || vcpu >= this.#options.vcpus) {
+      const address = Number(detail["descriptor"]).toString(16);
+      this.#violated(32, nobody, `entry ${detail["index"]} posts to 0x${address}: no descriptor`);
+      return;
+    }
     this.#checkRoute(Number(detail["index"]), vcpu, vector);
-    const [control, destination] = this.#control(vcpu);
+    const control = this.#view.control(vcpu);
     const blocking = detail["urgent"] === true ? outstanding : outstanding | suppressed;
-    if ((control & blocking) === 0) this.#sent((control >>> 16) & 0xff, destination);
+    if ((control & blocking) === 0) {
+      this.#sent((control >>> 16) & 0xff, this.#view.destination(vcpu));
+    }
     this.#count(vcpu, vector, "device");
   }
   #checkRoute(index: number, vcpu: number, vector: number): void {
@@ -161,18 +196,20 @@ export class PostingOracle implements PostingObserver {
   posting(vcpu: number, vector: number, from: PostSource): void {
     this.#step("post", { vcpu, vector, from });
     this.#of(vcpu).posting += 1;
+    if (from === "line") this.lines.posting(vcpu, vector);
     this.#count(vcpu, vector, from);
   }
   #count(vcpu: number, vector: number, from: PostSource): void {
     const at = vcpu * vectors + vector;
     this.posts += 1;
     this.bySource[from] += 1;
-    if (!this.#isInPir(vcpu, vector)) {
+    if (!this.#view.isInPir(vcpu, vector)) {
       this.#leftPir(at);
       this.#pirSince[at] = this.now();
       this.#lookForLoss(vcpu, vector);
     }
     this.#inPir[at] = (this.#inPir[at] ?? 0) + 1;
+    if (from === "guest") this.#letters[at] = (this.#letters[at] ?? 0) + 1;
     this.timeline.at(this.now(), this);
   }
   posted(vcpu: number, from: PostSource): void {
@@ -187,12 +224,13 @@ export class PostingOracle implements PostingObserver {
     if ((this.#taken[at] ?? 0) === 0) this.#takenSince[at] = this.#pirSince[at] ?? 0;
     this.#taken[at] = (this.#taken[at] ?? 0) + count;
     this.#inPir[at] = 0;
+    this.#lettersTaken[at] = this.#letters[at] ?? 0;
   }
 
   #lookForLoss(vcpu: number, vector: number): void {
     const at = vcpu * vectors + vector;
     const count = this.#taken[at] ?? 0;
-    if (count === 0 || this.#isInVirr(vcpu, vector) || this.#of(vcpu).synchronizing) return;
+    if (count === 0 || this.#view.isInVirr(vcpu, vector) || this.#of(vcpu).synchronizing) return;
     this.#taken[at] = 0;
     this.lost += count;
     this.#find("lost", vcpu, `vector ${vector}: ${count} posts are in neither PIR nor VIRR`);
@@ -202,7 +240,7 @@ export class PostingOracle implements PostingObserver {
     const vcpu = this.#running[lp] ?? never;
     if (vcpu === never) return;
     const at = vcpu * vectors + vector;
-    if (!this.#isInPir(vcpu, vector)) this.#leftPir(at);
+    if (!this.#view.isInPir(vcpu, vector)) this.#leftPir(at);
     const count = this.#taken[at] ?? 0;
     if (count === 0) {
       this.spurious += 1;
@@ -213,6 +251,7 @@ export class PostingOracle implements PostingObserver {
     this.coalesced += count - 1;
     this.perLp[lp] = (this.perLp[lp] ?? 0) + 1;
     this.#taken[at] = 0;
+    this.#lettersDelivered[at] = this.#lettersTaken[at] ?? 0;
     this.#handledSince[at] = this.#takenSince[at] ?? 0;
   }
 
@@ -225,6 +264,19 @@ export class PostingOracle implements PostingObserver {
     }
     this.#handledSince[at] = never;
     this.latency.add(this.now() - since);
+  }
+
+  lettersSeen(vcpu: number, vector: number, letters: number): void {
+    const sent = this.#lettersDelivered[vcpu * vectors + vector] ?? 0;
+    if (letters >= sent) return;
+    this.#violated(
+      23,
+      vcpu,
+      `the handler of vector ${vector} sees ${letters} letters; ${sent} were announced`,
+    );
+  }
+  disturbing(how: Disturbance): void {
+    this.disturbances[how] += 1;
   }
 
   routing(index: number, vcpu: number, vector: number): void {
@@ -250,7 +302,7 @@ export class PostingOracle implements PostingObserver {
   // ——— where vCPUs are, and what must hold there
 
   controlChanging(vcpu: number, seen: bigint, next: bigint): void {
-    const [low, high] = this.#control(vcpu);
+    const [low, high] = [this.#view.control(vcpu), this.#view.destination(vcpu)];
     const isCurrent = seen === (BigInt(high) << 32n) + BigInt(low);
     if (!isCurrent) return;
     this.#of(vcpu).changedAt = ++this.#order;
@@ -275,24 +327,23 @@ export class PostingOracle implements PostingObserver {
     const at = this.#of(vcpu);
     this.#step("unload", { vcpu, lp, asleep });
     if (asleep) {
-      const [control] = this.#control(vcpu);
-      if ((control & suppressed) !== 0) this.#violated(16, vcpu, "asleep with SN set");
+      if ((this.#view.control(vcpu) & suppressed) !== 0)
+        this.#violated(16, vcpu, "asleep with SN set");
       this.#checkList(vcpu);
     }
     at.since = this.now();
     at.told = false;
     // A waker may have been faster than the rest of going to sleep.
-    const state = this.#words[Number(vcpuBlock(vcpu) + vcpuField.state) >>> 2];
-    at.asleep = asleep && state === 0;
+    at.asleep = asleep && this.#view.state(vcpu) === 0;
     if (at.asleep) this.#checkWakeUp(vcpu);
   }
   /** Falling asleep with ON set: somebody must have used the wake-up vector since it is the one. */
   #checkWakeUp(vcpu: number): void {
     const at = this.#of(vcpu);
-    const [control, destination] = this.#control(vcpu);
+    const control = this.#view.control(vcpu);
     const isSet = (control & outstanding) !== 0;
     if (!isSet || at.posting > 0 || ((control >>> 16) & 0xff) !== hostVector.wakeUp) return;
-    if ((this.#wakeSentAt[destination] ?? never) >= at.changedAt) return;
+    if ((this.#wakeSentAt[this.#view.destination(vcpu)] ?? never) >= at.changedAt) return;
     this.#violated(
       10,
       vcpu,
@@ -303,11 +354,11 @@ export class PostingOracle implements PostingObserver {
     for (let vcpu = 0; vcpu < this.#options.vcpus; vcpu++) {
       const at = this.#of(vcpu);
       if (!at.asleep || at.posting > 0) continue;
-      const [control, destination] = this.#control(vcpu);
+      const control = this.#view.control(vcpu);
       const isFor =
         (control & outstanding) !== 0 &&
         ((control >>> 16) & 0xff) === hostVector.active &&
-        destination === this.#options.apicIds[lp];
+        this.#view.destination(vcpu) === this.#options.apicIds[lp];
       if (!isFor) continue;
       this.#violated(
         24,
@@ -327,7 +378,8 @@ export class PostingOracle implements PostingObserver {
   }
 
   #checkList(vcpu: number): void {
-    const [control, destination] = this.#control(vcpu);
+    const control = this.#view.control(vcpu);
+    const destination = this.#view.destination(vcpu);
     const { listedOn } = this.#of(vcpu);
     const isWakeUp = ((control >>> 16) & 0xff) === hostVector.wakeUp;
     const listedId = listedOn === never ? never : (this.#options.apicIds[listedOn] ?? never);
@@ -339,7 +391,7 @@ export class PostingOracle implements PostingObserver {
 
   entering(vcpu: number, lp: number): void {
     const at = this.#of(vcpu);
-    const [control, destination] = this.#control(vcpu);
+    const control = this.#view.control(vcpu);
     if (at.inGuest !== never && at.inGuest !== lp) {
       this.#violated(1, vcpu, `it enters its guest on LP ${lp} and is in it on LP ${at.inGuest}`);
     }
@@ -349,7 +401,8 @@ export class PostingOracle implements PostingObserver {
     this.#running[lp] = vcpu;
     this.#step("enter", { vcpu, lp });
     const vector = (control >>> 16) & 0xff;
-    const isHere = destination === this.#options.apicIds[lp] && vector === hostVector.active;
+    const isHere =
+      this.#view.destination(vcpu) === this.#options.apicIds[lp] && vector === hostVector.active;
     if (!isHere || (control & suppressed) !== 0) {
       this.#violated(
         15,
@@ -357,9 +410,10 @@ export class PostingOracle implements PostingObserver {
         `it enters its guest on LP ${lp} with ${this.#describeControl(vcpu)}`,
       );
     }
-    if ((control & outstanding) === 0 && at.posting === 0 && this.#hasPir(vcpu)) {
+    if ((control & outstanding) === 0 && at.posting === 0 && this.#view.hasPir(vcpu)) {
       this.#violated(11, vcpu, "it enters its guest with requests in PIR and ON clear");
     }
+    this.lines.entering(vcpu);
   }
   left(vcpu: number, lp: number): void {
     const at = this.#of(vcpu);
@@ -372,7 +426,7 @@ export class PostingOracle implements PostingObserver {
     this.#step("request", { vcpu });
   }
   requested(vcpu: number, kicked: boolean): void {
-    const isSet = this.#words[Number(vcpuBlock(vcpu) + vcpuField.request) >>> 2] !== 0;
+    const isSet = (this.#view.asked(vcpu) & Number(request.interrupts)) !== 0;
     if (!kicked && isSet && this.#of(vcpu).inGuest !== never) {
       this.#violated(
         22,
@@ -385,6 +439,7 @@ export class PostingOracle implements PostingObserver {
   /** Now and then: what should have happened long ago has happened. */
   tick(): void {
     for (let vcpu = 0; vcpu < this.#options.vcpus; vcpu++) this.#lookForDelay(vcpu);
+    this.lines.tick();
   }
   #lookForDelay(vcpu: number): void {
     const at = this.#of(vcpu);
@@ -394,8 +449,7 @@ export class PostingOracle implements PostingObserver {
       this.#violated(13, vcpu, "asleep, with interrupts that nobody will wake it for");
       at.told = true;
     } else if (at.inGuest !== never && this.#hasOldPir(vcpu, late)) {
-      const [control] = this.#control(vcpu);
-      const isSet = (control & outstanding) !== 0;
+      const isSet = (this.#view.control(vcpu) & outstanding) !== 0;
       this.#violated(
         isSet ? 10 : 11,
         vcpu,
@@ -419,21 +473,22 @@ export class PostingOracle implements PostingObserver {
 
   /** Nothing moves any more: whatever has not been delivered is pending or lost. @param asleep all vCPUs are */
   quiet(asleep: boolean): void {
-    if (!asleep) this.#find("failed", 0, "the machine has not come to rest");
+    if (!asleep) this.#find("failed", nobody, "the machine has not come to rest");
     for (let vcpu = 0; vcpu < this.#options.vcpus; vcpu++) {
       if (asleep && this.#isDeliverable(vcpu, this.now())) {
         this.#violated(13, vcpu, "asleep for good, with interrupts that nobody will wake it for");
       }
       for (let vector = 0; vector < vectors; vector++) this.#close(vcpu, vector);
     }
+    this.lines.quiet();
     this.timeline.end(this.now(), this);
   }
   #close(vcpu: number, vector: number): void {
     const at = vcpu * vectors + vector;
-    if (!this.#isInPir(vcpu, vector)) this.#leftPir(at);
+    if (!this.#view.isInPir(vcpu, vector)) this.#leftPir(at);
     const taken = this.#taken[at] ?? 0;
     const inPir = this.#inPir[at] ?? 0;
-    if (taken > 0 && !this.#isInVirr(vcpu, vector)) {
+    if (taken > 0 && !this.#view.isInVirr(vcpu, vector)) {
       this.lost += taken;
       this.#find("lost", vcpu, `vector ${vector}: ${taken} posts have vanished`);
     } else if (taken > 0) {
@@ -463,44 +518,22 @@ export class PostingOracle implements PostingObserver {
 
   // ——— memory
 
-  #control(vcpu: number): readonly [low: number, destination: number] {
-    const at = (Number(descriptorOf(vcpu)) + 32) >>> 2;
-    return [(this.#words[at] ?? 0) >>> 0, (this.#words[at + 1] ?? 0) >>> 0];
-  }
-  #pirGroup(vcpu: number, group: number): number {
-    return this.#words[(Number(descriptorOf(vcpu)) >>> 2) + group] ?? 0;
-  }
-  #virrGroup(vcpu: number, group: number): number {
-    const at = Number(virtualApicOf(vcpu)) + interruptRequestOffset + group * 16;
-    return this.#words[at >>> 2] ?? 0;
-  }
-  #isInPir(vcpu: number, vector: number): boolean {
-    return ((this.#pirGroup(vcpu, vector >>> 5) >>> (vector & 31)) & 1) !== 0;
-  }
-  #isInVirr(vcpu: number, vector: number): boolean {
-    return ((this.#virrGroup(vcpu, vector >>> 5) >>> (vector & 31)) & 1) !== 0;
-  }
-  #hasPir(vcpu: number): boolean {
-    for (let group = 0; group < 8; group++) if (this.#pirGroup(vcpu, group) !== 0) return true;
-    return false;
-  }
   #hasOldPir(vcpu: number, late: number): boolean {
-    if (!this.#hasPir(vcpu)) return false;
+    if (!this.#view.hasPir(vcpu)) return false;
     for (let vector = 0; vector < vectors; vector++) {
       const isOld = (this.#pirSince[vcpu * vectors + vector] ?? 0) < late;
-      if (isOld && this.#isInPir(vcpu, vector)) return true;
+      if (isOld && this.#view.isInPir(vcpu, vector)) return true;
     }
     return false;
   }
   /** Something posted before `late` would interrupt the guest. */
   #isDeliverable(vcpu: number, late: number): boolean {
-    const priority =
-      this.#words[(Number(virtualApicOf(vcpu)) + processorPriorityOffset) >>> 2] ?? 0;
+    const priority = this.#view.processorPriority(vcpu);
     for (let vector = (priority & 0xf0) + 16; vector < vectors; vector++) {
       const at = vcpu * vectors + vector;
-      const waits = this.#isInPir(vcpu, vector)
+      const waits = this.#view.isInPir(vcpu, vector)
         ? (this.#pirSince[at] ?? 0) < late
-        : this.#isInVirr(vcpu, vector) && (this.#takenSince[at] ?? 0) < late;
+        : this.#view.isInVirr(vcpu, vector) && (this.#takenSince[at] ?? 0) < late;
       if (waits) return true;
     }
     return false;
@@ -527,7 +560,7 @@ export class PostingOracle implements PostingObserver {
     this.findings.push({
       seed: this.#options.seed,
       invariant,
-      message: `vCPU ${vcpu}: ${message}`,
+      message: vcpu === nobody ? message : `vCPU ${vcpu}: ${message}`,
       steps: [...this.#ring.last(stepsShown, () => true), ...this.#describeAll()],
     });
   }
@@ -538,7 +571,8 @@ export class PostingOracle implements PostingObserver {
   }
 
   #describeControl(vcpu: number): string {
-    const [control, destination] = this.#control(vcpu);
+    const control = this.#view.control(vcpu);
+    const destination = this.#view.destination(vcpu);
     const vector = (control >>> 16) & 0xff;
     return `ON ${control & 1}, SN ${(control >>> 1) & 1}, NV 0x${vector.toString(16)}, NDST ${destination}`;
   }
@@ -551,7 +585,7 @@ export class PostingOracle implements PostingObserver {
             ? "asleep"
             : "in root";
       const requests = [7, 6, 5, 4, 3, 2, 1, 0]
-        .map((group) => (this.#pirGroup(vcpu, group) >>> 0).toString(16).padStart(8, "0"))
+        .map((group) => (this.#view.requests(vcpu, group) >>> 0).toString(16).padStart(8, "0"))
         .join("");
       return `vCPU ${vcpu}: ${place}; ${this.#describeControl(vcpu)}; PIR ${requests.replace(/^0+(?=.)/, "")}`;
     });

@@ -53,4 +53,6 @@ export interface PostingRun extends PostingCounts {
   readonly timeline: readonly PostingSample[];
   /** Posts by who made them. */
   readonly bySource: Readonly<Record<string, number>>;
+  /** What was done to disturb, and how often; deterministic driver. */
+  readonly disturbances: Readonly<Record<string, number>>;
 }

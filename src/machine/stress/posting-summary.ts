@@ -12,6 +12,7 @@ export interface PostingSummary {
   /** Of the first run. */
   readonly timeline: readonly PostingSample[];
   readonly bySource: Readonly<Record<string, number>>;
+  readonly disturbances: Readonly<Record<string, number>>;
 }
 
 const counts = [
@@ -33,7 +34,12 @@ export function summarize(runs: readonly PostingRun[]): PostingSummary {
   const latency = new LogHistogram();
   for (const run of runs) latency.merge(run.latency);
   const [first] = runs;
-  const sources = [...new Set(runs.flatMap(({ bySource }) => Object.keys(bySource)))];
+  const sums = (
+    of: (run: PostingRun) => Readonly<Record<string, number>>,
+  ): Readonly<Record<string, number>> => {
+    const names = [...new Set(runs.flatMap((run) => Object.keys(of(run))))];
+    return Object.fromEntries(names.map((name) => [name, sum((run) => of(run)[name] ?? 0)]));
+  };
   return {
     totals: Object.fromEntries(
       counts.map((name) => [name, sum((run) => run[name])]),
@@ -44,8 +50,7 @@ export function summarize(runs: readonly PostingRun[]): PostingSummary {
     perLp: (first?.perLp ?? []).map((_, lp) => sum((run) => run.perLp[lp] ?? 0)),
     latency: latency.data(),
     timeline: first?.timeline ?? [],
-    bySource: Object.fromEntries(
-      sources.map((name) => [name, sum((run) => run.bySource[name] ?? 0)]),
-    ),
+    bySource: sums(({ bySource }) => bySource),
+    disturbances: sums(({ disturbances }) => disturbances),
   };
 }

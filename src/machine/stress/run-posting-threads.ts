@@ -240,6 +240,7 @@ function summarizeRun(accounts: Accounts, parts: RunParts): PostingRun {
     latency: accounts.latency().data(),
     timeline: timeline.samples,
     bySource: { hypervisor: posts - devices - guests, guest: guests, device: devices },
+    disturbances: {},
   };
 }
 

@@ -30,6 +30,8 @@ const secondsMax = 600;
 const restCyclesMax = 50_000_000;
 /** As fast as a device can, in messages per second. */
 const deviceRateMax = 2_000_000;
+/** Blocked messages between two looks at them, on the average: near the number of the unit's records. */
+const blockedPerLook = 4;
 const perRound = (rate: number): number => Math.min(0.5, (rate * guestWork) / cyclesPerSecond);
 
 /** How far a run has come; seconds are the host's. */
@@ -69,6 +71,7 @@ export async function runPosting(
       ...habits,
       ipis: options.guestPosts ? perRound(options.rate) : 0,
       ipiVirtualization,
+      lateLetters: bug === "icr-overtakes-store",
       seed,
       observer: oracle,
     },
@@ -78,10 +81,15 @@ export async function runPosting(
       preempt: spacing(options.preempt),
       migrate: lps > 1 ? spacing(options.migrate) : Number.POSITIVE_INFINITY,
       reroute: options.devices > 0 ? spacing(options.affinity) : Number.POSITIVE_INFINITY,
+      raise: spacing(options.lines),
+      routeLine: options.lines > 0 ? spacing(options.affinity) : Number.POSITIVE_INFINITY,
+      readFaults:
+        options.devices > 0 ? spacing(options.blocked / blockedPerLook) : Number.POSITIVE_INFINITY,
       devices: {
         devices: options.devices,
         interval: spacing(Math.min(options.rate, deviceRateMax)),
         urgent: options.urgent,
+        blocked: spacing(options.blocked),
         vector,
         records: undefined,
       },
@@ -140,6 +148,12 @@ export async function runPosting(
     latency: oracle.latency.data(),
     timeline: oracle.timeline.samples,
     bySource: oracle.bySource,
+    disturbances: {
+      ...oracle.disturbances,
+      "blocked message": oracle.unit.faults,
+      "fault overflow": oracle.unit.overflows,
+      "level-triggered interrupt": oracle.lines.ends,
+    },
   };
 }
 

@@ -1,3 +1,4 @@
+import type { TraceSink } from "../../cpu/ports.ts";
 import type { EventInterrupt } from "./event-interrupt.ts";
 import type { FaultReason } from "./fault-reasons.ts";
 import { FaultStatusBit, type RegisterFile, VtdRegister } from "./registers.ts";
@@ -35,15 +36,22 @@ export class FaultLog {
   readonly #registers: RegisterFile;
   readonly #event: EventInterrupt;
   readonly #count: number;
+  readonly #trace: TraceSink | undefined;
   /** The record of the next fault. */
   #next = 0;
   /** The oldest record that is in use. */
   #first = 0;
 
-  constructor(registers: RegisterFile, event: EventInterrupt, count: number) {
+  constructor(
+    registers: RegisterFile,
+    event: EventInterrupt,
+    count: number,
+    trace: TraceSink | undefined = undefined,
+  ) {
     this.#registers = registers;
     this.#event = event;
     this.#count = count;
+    this.#trace = trace;
   }
 
   reset(): void {
@@ -56,10 +64,9 @@ export class FaultLog {
   }
 
   record({ reason, requester, page, isRead, addressType }: Fault): void {
-    if ((this.status & FaultStatusBit.Overflow) !== 0) {
-      return;
-    }
-    if (this.#isInUse(this.#next)) {
+    const isLost = (this.status & FaultStatusBit.Overflow) !== 0 || this.#isInUse(this.#next);
+    this.#trace?.("remapping-fault", { requester, reason, page, recorded: !isLost });
+    if (isLost) {
       this.raise(FaultStatusBit.Overflow);
       return;
     }

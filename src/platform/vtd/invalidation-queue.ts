@@ -1,3 +1,4 @@
+import type { TraceSink } from "../../cpu/ports.ts";
 import { handleMaskMax } from "./capabilities.ts";
 import { DeviceInvalidation, type DeviceTlbs, invalidatedRange } from "./device-tlbs.ts";
 import type { DmaRemapping } from "./dma-remapping.ts";
@@ -50,6 +51,7 @@ export interface InvalidationQueueOptions {
   readonly deviceTlbs: DeviceTlbs;
   /** Descriptors of the device-TLB kind are known. */
   readonly deviceTlb: boolean;
+  readonly trace?: TraceSink | undefined;
 }
 
 /**
@@ -163,11 +165,12 @@ export class InvalidationQueue {
   }
 
   #perform(words: Int32Array): void {
-    const { remapping } = this.#options;
+    const { remapping, trace } = this.#options;
     const [word0 = 0, word1 = 0, word2 = 0, word3 = 0] = words;
     const page = (word2 >>> 12) + (word3 >>> 0) * 2 ** 20;
     const granularity = (word0 >>> 4) & 3;
     const domain = word0 >>> 16;
+    trace?.("invalidation", { type: word0 & 0xf });
     switch (word0 & 0xf) {
       case DescriptorType.ContextCache: {
         const requester = word1 & 0xffff;
@@ -219,10 +222,11 @@ export class InvalidationQueue {
 
   /** A status address that is not RAM takes nothing, as a write to nowhere does. */
   #wait(word0: number, data: number, word2: number, word3: number): void {
-    const { memory, registers, completion } = this.#options;
+    const { memory, registers, completion, trace } = this.#options;
     if ((word0 & waitBit.status) !== 0) {
       const address = (word2 >>> 0) + (word3 >>> 0) * 2 ** 32;
       const bytes = new Uint8Array(Uint32Array.of(data).buffer);
+      trace?.("invalidation-status", { address, data: data >>> 0 });
       memory.write(address, bytes);
     }
     if ((word0 & waitBit.interrupt) !== 0 && registers.get(VtdRegister.CompletionStatus) === 0) {

@@ -60,14 +60,14 @@ export class VtdUnit implements MmioDevice {
     this.#registers = registers;
     this.#faultEvent = event(VtdRegister.FaultEventControl);
     this.#completion = event(VtdRegister.CompletionEventControl);
-    const faults = new FaultLog(registers, this.#faultEvent, faultRegisters);
+    const faults = new FaultLog(registers, this.#faultEvent, faultRegisters, trace);
     this.#faults = faults;
     this.#remapping = new DmaRemapping(tables, faults, capabilities);
     this.#interrupts = new InterruptRemapping({
       ...{ memory, tables, faults, fabric, posting, fetch, trace },
     });
     this.#queue = new InvalidationQueue({
-      ...{ registers, memory, tables, faults, deviceTlb },
+      ...{ registers, memory, tables, faults, deviceTlb, trace },
       completion: this.#completion,
       remapping: this.#remapping,
       interrupts: this.#interrupts,

@@ -2,13 +2,18 @@ import { describe, expect, it } from "vitest";
 import {
   descriptorOf,
   hostVector,
+  lineVector,
   place,
+  request,
+  vcpuBlock,
+  vcpuField,
   virtualApicOf,
 } from "../../../src/hypervisor/posting/posting-memory.ts";
 import { PostingOracle } from "../../../src/machine/stress/posting-oracle.ts";
 
 const vector = 0x41;
 const interruptRequest = 0x200;
+const triggerMode = 0x180;
 
 /** An oracle over memory that the test writes as a machine would. */
 class Bench {
@@ -38,8 +43,17 @@ class Bench {
     const at = Number(virtualApicOf(vcpu)) + interruptRequest + (vector >>> 5) * 16;
     this.#set(at >>> 2, set);
   }
-  #set(index: number, set: boolean): void {
-    const bit = 1 << (vector & 31);
+  /** TMR of the virtual-APIC page. */
+  trigger(vcpu: number, which: number, level: boolean): void {
+    const at = Number(virtualApicOf(vcpu)) + triggerMode + (which >>> 5) * 16;
+    this.#set(at >>> 2, level, which);
+  }
+  /** The word in which something is asked of a vCPU. */
+  ask(vcpu: number, what: bigint): void {
+    this.words[Number(vcpuBlock(vcpu) + vcpuField.request) >>> 2] = Number(what);
+  }
+  #set(index: number, set: boolean, which = vector): void {
+    const bit = 1 << (which & 31);
     const word = this.words[index] ?? 0;
     this.words[index] = set ? word | bit : word & ~bit;
   }
@@ -196,5 +210,87 @@ describe("invariants", () => {
     posts(0);
     posts(1, 4);
     expect(bench.invariants).toEqual(["29", "28"]);
+  });
+  it("20: an interrupt of a line is posted with the trigger mode in force in TMR", () => {
+    for (const level of [true, false]) {
+      for (const bit of [true, false]) {
+        const bench = new Bench();
+        const line = lineVector(1, 0);
+        bench.oracle.lines.routed(1, { vcpu: 0, vector: line, level });
+        bench.trigger(0, line, bit);
+        bench.oracle.posting(0, line, "line");
+        expect(bench.invariants).toEqual(bit === level ? [] : ["20"]);
+      }
+    }
+  });
+  it("20: the EOI-exit bitmap has the level-triggered vectors at each entry, unless a scan is asked for", () => {
+    const bench = new Bench();
+    const enters = (): void => {
+      bench.oracle.entering(0, 0);
+      bench.oracle.left(0, 0);
+    };
+    const line = lineVector(1, 0);
+    enters();
+    bench.oracle.lines.routed(1, undefined);
+    bench.oracle.lines.bitmap(0, [line]);
+    enters();
+    bench.oracle.lines.routed(1, { vcpu: 0, vector: line, level: true });
+    enters();
+    bench.oracle.lines.routed(1, undefined);
+    bench.oracle.lines.routed(1, { vcpu: 1, vector: line, level: true });
+    bench.ask(0, request.scan);
+    enters();
+    expect(bench.invariants).toEqual([]);
+    bench.ask(0, 0n);
+    enters();
+    expect(bench.invariants).toEqual(["20"]);
+    bench.oracle.entering(1, 1);
+    expect(bench.invariants).toEqual(["20", "20"]);
+  });
+  it("21: remote IRR stays set only while its vector is requested or in service", () => {
+    const bench = new Bench();
+    let now = 0;
+    bench.oracle.now = () => now;
+    bench.oracle.lines.routed(2, { vcpu: 0, vector, level: true });
+    bench.oracle.lines.remote(2, true);
+    bench.pir(0, true);
+    for (now = 0; now < 300_000; now += 10_000) bench.oracle.tick();
+    bench.take();
+    bench.oracle.lines.quiet();
+    expect(bench.invariants).toEqual([]);
+    bench.virr(0, false);
+    bench.oracle.tick();
+    expect(bench.invariants).toEqual([]);
+    now += 100_000;
+    bench.oracle.tick();
+    expect(bench.invariants).toEqual(["21"]);
+  });
+  it("23: a handler sees the letters of all IPIs it was delivered for", () => {
+    const bench = new Bench();
+    bench.oracle.entering(0, 0);
+    for (let n = 0; n < 2; n++) {
+      bench.oracle.posting(0, vector, "guest");
+      bench.pir(0, true);
+      bench.oracle.posted(0, "guest");
+    }
+    bench.take();
+    bench.oracle.posting(0, vector, "guest");
+    bench.pir(0, true);
+    bench.deliver();
+    bench.oracle.lettersSeen(0, vector, 2);
+    expect(bench.invariants).toEqual([]);
+    bench.oracle.lettersSeen(0, vector, 1);
+    expect(bench.invariants).toEqual(["23"]);
+  });
+  it("32: an entry posts to a descriptor that there is", () => {
+    const bench = new Bench();
+    const posts = (descriptor: number): void =>
+      bench.oracle.hear(-1, "interrupt-posting", { index: 3, vector, descriptor, urgent: false });
+    bench.oracle.routing(3, 1, vector);
+    posts(Number(descriptorOf(1)));
+    expect(bench.invariants).toEqual([]);
+    posts(Number(descriptorOf(1)) + 8);
+    posts(Number(descriptorOf(2)));
+    expect(bench.invariants).toEqual(["32", "32"]);
   });
 });

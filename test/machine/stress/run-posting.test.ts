@@ -25,7 +25,7 @@ function expectClean(run: PostingRun): void {
 
 describe("a stress of interrupt posting", () => {
   it("accounts for every post of a quiet machine", async () => {
-    const quiet = { migrate: 0, preempt: 0, affinity: 0, halt: 0, devices: 0 };
+    const quiet = { migrate: 0, preempt: 0, affinity: 0, halt: 0, lines: 0, devices: 0 };
     const run = await runPosting(options({ lps: 1, vcpus: 1, posts: 1000, ...quiet }), 1);
     expectClean(run);
     expect(run.posts).toBeGreaterThanOrEqual(1000);
@@ -34,12 +34,28 @@ describe("a stress of interrupt posting", () => {
   it("accounts for every post of every source under disturbance", async () => {
     const run = await runPosting(options({ lps: 3, vcpus: 4, posts: 6000, devices: 2 }), 2);
     expectClean(run);
-    for (const source of ["hypervisor", "request", "guest", "device"]) {
+    for (const source of ["hypervisor", "request", "guest", "device", "line"]) {
       expect(run.bySource[source]).toBeGreaterThan(0);
     }
     expect(run.migrations).toBeGreaterThan(0);
     expect(run.wakeUps).toBeGreaterThan(0);
     expect(run.notifications).toBeGreaterThan(0);
+  });
+  it("disturbs in every way there is", async () => {
+    const { disturbances } = await runPosting(options({ posts: 10_000, lines: 200_000 }), 4);
+    const never = Object.entries(disturbances).filter(([, count]) => count === 0);
+    expect(never).toEqual([]);
+    expect(Object.keys(disturbances).length).toBeGreaterThan(10);
+  });
+  it("leaves out what is not asked for", async () => {
+    const none = { migrate: 0, preempt: 0, affinity: 0, halt: 0, lines: 0, blocked: 0 };
+    const { disturbances, migrations, bySource } = await runPosting(options(none), 4);
+    const kinds = ["preempt", "affinity", "route", "line route", "halt"];
+    for (const kind of [...kinds, "blocked message", "level-triggered interrupt"]) {
+      expect(disturbances[kind], kind).toBe(0);
+    }
+    expect(migrations).toBe(0);
+    expect(bySource["line"]).toBe(0);
   });
   it("finds nothing with guests whose IPIs the processor posts, and with urgent interrupts", async () => {
     const given = { ...ipiVirtualization, urgent: 0.5, posts: 3000 };
@@ -70,13 +86,18 @@ const expectations: Readonly<Record<PostingBug, readonly [seeds: number, readonl
   "assign-while-asleep": [20, ["13", "24"]],
   "two-lps-active": [5, ["1", "5"]],
   "posted-msi-affinity": [5, ["29"]],
-  "torn-irte": [15, ["28"]],
+  "torn-irte": [30, ["28"]],
   "nested-pi-order": [30, ["22"]],
+  "stale-eoi-bitmap": [5, ["20", "21"]],
+  "icr-overtakes-store": [5, ["23"]],
+  "queue-wrap": [5, ["31"]],
+  "fault-order": [5, ["34"]],
 };
 
 describe("a planted bug", () => {
   it.each(Object.entries(expectations))("%s is found", async (bug, [seeds, invariants]) => {
-    const planted = options({ bug: bug as PostingBug, posts: 3000 });
+    const affinity = bug === "queue-wrap" ? 200_000 : postingDefaults.affinity;
+    const planted = options({ bug: bug as PostingBug, posts: 3000, affinity });
     for (let seed = 1; seed <= seeds; seed++) {
       const { findings } = await runPosting(planted, seed);
       if (findings.length === 0) continue;
