@@ -6,6 +6,9 @@ import type { Scheduler, VcpuHandle, VmHandle } from "../../../hypervisor/schedu
 import { guardedWord, locksMax, workWord } from "../../../hypervisor/workloads/guest-memory-map.ts";
 import type { ScriptedSoftware } from "../../../isa/operations.ts";
 
+/** Most entries of the record for what was done between two looks. */
+const entriesMost = 16;
+
 /**
  * Records what vCPUs of machine code have done. They cannot say so themselves: each counts in a word of its memory, which is looked at
  * whenever the policy is told what the vCPU has used, and when the run is over.
@@ -13,7 +16,9 @@ import type { ScriptedSoftware } from "../../../isa/operations.ts";
 export class WorkCounts {
   readonly #hypervisor: ReferenceHypervisor;
   readonly #recorder: RunRecorder;
+  /** By vCPU: rounds that are recorded, and when it was last looked at. */
   readonly #known: number[] = [];
+  readonly #seen: number[] = [];
   #memory: DataView | undefined;
 
   constructor(hypervisor: ReferenceHypervisor, recorder: RunRecorder) {
@@ -42,7 +47,7 @@ export class WorkCounts {
       yielded: (vcpu, to) => inner.yielded(vcpu, to),
       pauseLoop: (vcpu) => inner.pauseLoop(vcpu),
       ran: (vcpu, lp, ns) => {
-        this.#look(vcpu, lp);
+        this.#look(vcpu, lp, ns);
         inner.ran(vcpu, lp, ns);
       },
       pick: (lp, current) => inner.pick(lp, current),
@@ -55,7 +60,10 @@ export class WorkCounts {
     const { origin, vms } = this.#hypervisor;
     if (origin === undefined) return;
     for (const vm of vms) {
-      for (const vcpu of vm.vcpus) this.#look(vcpu, vcpu.lp ?? noLp);
+      const end = this.#hypervisor.now();
+      for (const vcpu of vm.vcpus) {
+        this.#look(vcpu, vcpu.lp ?? noLp, end - (this.#seen[vcpu.id] ?? 0));
+      }
       if (this.#runsCode(vm)) this.#compare(vm);
     }
   }
@@ -81,13 +89,20 @@ export class WorkCounts {
     return Number(memory.getBigUint64(base + Number(address), true));
   }
 
-  #look({ id, index, vm }: VcpuHandle, lp: number): void {
-    const { setup } = this.#hypervisor;
+  /** @param ns for how long the vCPU has run since it was last looked at: its rounds are put down evenly to that time */
+  #look({ id, index, vm }: VcpuHandle, lp: number, ns: number): void {
     if (!this.#runsCode(vm)) return;
+    const now = Math.min(this.#hypervisor.now(), this.#hypervisor.setup.duration - 1);
     const done = this.#read(vm, workWord(index));
-    const known = this.#known[id] ?? 0;
+    let known = this.#known[id] ?? 0;
+    const entries = Math.min(done - known, entriesMost);
+    for (let left = entries; left > 0; left--) {
+      const units = Math.ceil((done - known) / left);
+      const time = Math.floor(now - (ns * (left - 1)) / entries);
+      this.#recorder.work(time, lp, id, units);
+      known += units;
+    }
     this.#known[id] = done;
-    const now = Math.min(this.#hypervisor.now(), setup.duration - 1);
-    if (done > known) this.#recorder.work(now, lp, id, done - known);
+    this.#seen[id] = now;
   }
 }
