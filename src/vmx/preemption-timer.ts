@@ -1,5 +1,6 @@
 import type { LogicalProcessor } from "../cpu/logical-processor.ts";
 import { readTimeStampCounter } from "../cpu/time-stamp-counter.ts";
+import { endTurnBefore } from "../cpu/turn-end.ts";
 import { lpOffset } from "../execution/lp-window.ts";
 
 /**
@@ -24,6 +25,7 @@ export class PreemptionTimer {
     this.#isRunning = true;
     this.#known.isValid = false;
     this.#zeroAt = this.#now() + BigInt(value);
+    endTurnBefore(this.deadline, this.#lp.state, this.#lp.clock);
   }
   stop(): void {
     this.#isRunning = false;

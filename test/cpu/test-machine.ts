@@ -7,7 +7,13 @@ import { Processor } from "../../src/cpu/processor.ts";
 import { cr0Bit, cr4Bit, eferBit, flagBit } from "../../src/cpu/register-bits.ts";
 import { setSegment } from "../../src/cpu/segment-registers.ts";
 import { buildInterpreter } from "../../src/execution/interpreter.ts";
-import { Activity, lpOffset, lpWindowBytes, Segment } from "../../src/execution/lp-window.ts";
+import {
+  Activity,
+  lpOffset,
+  lpWindowBytes,
+  Pending,
+  Segment,
+} from "../../src/execution/lp-window.ts";
 import { type Assembler, createAssembler } from "../../src/isa/assembler.ts";
 import { createMemory, layOutMemory, windowBase } from "../../src/memory/physical-memory.ts";
 import type { InterruptMessage } from "../../src/protocol/interrupt-message.ts";
@@ -355,7 +361,16 @@ export class TestMachine {
   run(bits: 16 | 32 | 64, write: (asm: Assembler) => void, budget = 10_000): string {
     this.assemble(bits, write);
     this.state.rip = BigInt(place.code);
-    return this.lp.run(budget);
+    return this.goOn(budget);
+  }
+  /** Runs on, as a driver does that gets the processor back because a timer was set. */
+  goOn(budget: number): string {
+    const pending = (this.state.base + lpOffset.pending) >>> 2;
+    for (;;) {
+      const stop = this.lp.run(budget);
+      if (stop !== "stop") return stop;
+      Atomics.and(this.state.i32, pending, ~Pending.Stop);
+    }
   }
 
   /** The event whose handler has halted the processor. */
