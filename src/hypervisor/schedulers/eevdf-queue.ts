@@ -121,8 +121,13 @@ export class EevdfQueue {
     return true;
   }
 
-  /** Gives up the rest of its request: comes behind the others that are eligible. */
-  postpone(vcpu: FairVcpu): void {
+  /**
+   * Gives up the rest of its request, as if it had used it: comes behind others. Who is alone gives up nothing, nor who has had
+   * more than its share already; it could only fall behind without end.
+   */
+  forfeit(vcpu: FairVcpu): void {
+    if (this.waiting.length === 0 || !this.isEligible(vcpu)) return;
+    vcpu.vruntime = vcpu.deadline;
     vcpu.deadline += this.#slice / vcpu.weight;
   }
 

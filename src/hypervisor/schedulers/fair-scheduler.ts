@@ -83,7 +83,7 @@ export class FairScheduler implements YieldingScheduler {
 
   yielded(vcpu: VcpuHandle): void {
     const state = this.states.of(vcpu);
-    this.#queue(state.lp).postpone(state);
+    this.#queue(state.lp).forfeit(state);
     this.#protected[state.lp] = false;
   }
 
