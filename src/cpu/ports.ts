@@ -186,6 +186,21 @@ export interface Intercepts {
   pausedUntilNow(): void;
   /** Clock value from which on `boundary` is to be asked though nothing else happens (preemption timer). */
   readonly deadline: number | undefined;
+  /** Where VMREAD and VMWRITE do nothing but move words; undefined: there is no VMX. */
+  readonly fields?: CurrentFields;
+}
+
+/** The fields of the current VMCS as VMREAD and VMWRITE of software in root operation reach them. */
+export interface CurrentFields {
+  /** Software is at privilege level 0 of 64-bit mode, there is a current VMCS, and nobody listens to accesses. Else: execute the instruction. */
+  readonly isOpen: boolean;
+  /** @returns where a field is; -1: execute the instruction, as for one that does not exist, or for a high half by itself */
+  find(encoding: number): number;
+  findWritable(encoding: number): number;
+  low(position: number): number;
+  high(position: number): number;
+  /** Bits beyond the field are ignored. */
+  write(position: number, low: number, high: number): void;
 }
 
 /** Nested paging. */

@@ -234,6 +234,27 @@ export const invvpid = (type: number, vpid: number, address = 0n): Operation =>
 export const note = (kind: string, detail: NoteDetail = {}): Operation =>
   operation(OperationKind.Note, 0n, 0, 0n, 0n, { ...detail, kind });
 
+// ——— operations carried out at once
+
+/**
+ * Operations of one LP alone, for software that nothing interrupts: in root operation with interrupts off. They are carried out when they are
+ * called, and the script goes on at once instead of yielding. So it is ahead of the other LPs by the time they take, until it next
+ * yields an operation: what it shares with others it should touch before these, or behind the next `yield`. None may fault.
+ */
+export interface OwnOperations {
+  /** VMREAD. @returns the field's low 32 bits */
+  vmreadLow(field: number): number;
+  /** @returns the field's value */
+  vmread(field: number): bigint;
+  /** VMWRITE of a value below 2^32. */
+  vmwriteLow(field: number, value: number): void;
+  vmwrite(field: number, value: bigint): void;
+  /** Work. */
+  compute(cycles: number): void;
+  /** Any operation that goes on behind itself. @returns its result */
+  execute(operation: Operation): bigint;
+}
+
 // ——— programs
 
 /** Where a script runs, and what its loader tells it. */
@@ -256,6 +277,8 @@ export interface ScriptEnvironment {
   readonly frame: bigint;
   /** Where this stream goes on after a VM exit: its HOST_RIP. */
   readonly exitPoint: bigint;
+  /** Operations of this LP that need no `yield`. */
+  readonly own: OwnOperations;
   /** The flat 64-bit state the loader has set up on this LP (descriptor tables, stack), for the host-state area of a VMCS. */
   readonly host: HostLayout;
 }

@@ -21,6 +21,7 @@ import type { GuestEvents } from "./guest-events.ts";
 import { highHalf, lowHalf } from "./halves.ts";
 import { type InterceptRow, interceptTable } from "./intercepted-instructions.ts";
 import { InterruptionType } from "./interruption.ts";
+import { OwnFields } from "./own-fields.ts";
 import { slot } from "./vmcs-fields.ts";
 import { type VmxUnit, vmxOffset } from "./vmx-unit.ts";
 
@@ -36,6 +37,7 @@ export class NonRootIntercepts implements Intercepts {
   readonly #events: GuestEvents;
   readonly #apic: ApicVirtualization;
   readonly #test: (address: number, bit: number) => boolean;
+  readonly fields: OwnFields;
   /** The loop of PAUSEs in progress: clock at its first and its last one, and the number of VM entries before it. */
   readonly #pauseLoop = { first: 0, last: 0, entries: 0 };
 
@@ -50,6 +52,7 @@ export class NonRootIntercepts implements Intercepts {
     this.#exits = exits;
     this.#events = events;
     this.#apic = apic;
+    this.fields = new OwnFields(unit);
     const { state } = unit.lp;
     this.#test = (address, bit) => bitAt(state, ramBytes, address, bit);
   }

@@ -4,6 +4,7 @@ import {
   type HostLayout,
   hlt,
   type Operation,
+  type OwnOperations,
   type Script,
   type ScriptEnvironment,
   type ScriptedSoftware,
@@ -62,6 +63,11 @@ export class Stream {
     this.operation = idle;
   }
 
+  /** The script is to say what comes next. */
+  get isDone(): boolean {
+    return this.#result !== undefined && !this.isOver;
+  }
+
   /** The operation is done. */
   complete(result: bigint): void {
     this.cyclesLeft = undefined;
@@ -115,6 +121,8 @@ export class ScriptStreams {
   readonly #free: number[] = [];
   /** LPs that spin, on which 8 bytes, and until when. */
   readonly #spinners = new Map<number, { readonly quad: number; readonly isOver: () => boolean }>();
+  /** By LP. */
+  readonly #own: OwnOperations[] = [];
   #begun = 0;
 
   constructor(machine: ScriptMachine) {
@@ -124,6 +132,11 @@ export class ScriptStreams {
       throw new ScriptError(`${this.#names.length} programs: at most ${programsMax}`);
     }
     for (const [number, name] of this.#names.entries()) this.#numbers.set(name, number);
+  }
+
+  /** An LP says how its scripts carry out operations at once. */
+  attach(lp: number, own: OwnOperations): void {
+    this.#own[lp] = own;
   }
 
   /** Somebody spins. */
@@ -192,6 +205,7 @@ export class ScriptStreams {
       gate: (other, vector) => this.gate(other, vector),
       frame: gate?.frame ?? 0n,
       exitPoint: exitPointAddress(id),
+      own: present(this.#own[lp], "an LP without operations of its own"),
       host: host(lp),
     };
     const create = present(software.programs[name], `program ${name} has vanished`);

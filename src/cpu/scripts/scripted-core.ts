@@ -18,6 +18,7 @@ import type { CorePort } from "../core-port.ts";
 import type { Clock, CostlyOperation, Intercepts, TraceSink } from "../ports.ts";
 import { flagBit } from "../register-bits.ts";
 import { Gpr, OperationRecords } from "./operation-records.ts";
+import { LpOwnOperations } from "./own-operations.ts";
 import {
   argumentAt,
   isScriptAddress,
@@ -39,7 +40,10 @@ export interface ScriptedCoreOptions {
   readonly streams: ScriptStreams;
   readonly trace: TraceSink | undefined;
   /** What a loop of PAUSE may cause. */
-  readonly pauses: () => Pick<Intercepts, "nonRoot" | "pauseLoopLeft" | "pausedUntilNow">;
+  readonly pauses: () => Pick<
+    Intercepts,
+    "nonRoot" | "pauseLoopLeft" | "pausedUntilNow" | "fields"
+  >;
   /** Makes the core for machine code, given the host it is to call. */
   readonly createMachineCode: (host: CoreHost) => ExecutionCore;
 }
@@ -75,6 +79,12 @@ const costs: Partial<Record<OperationKind, CostlyOperation>> = {
   [OperationKind.InvalidateEpt]: "invept",
   [OperationKind.InvalidateVpid]: "invvpid",
 };
+/** Concern nobody but the LP: they need not wait until others have come as far. */
+const runsAhead: readonly boolean[] = Object.values(OperationKind).map((kind) =>
+  [OperationKind.Compute, OperationKind.VmLaunch, OperationKind.VmResume].some(
+    (own) => own === kind,
+  ),
+);
 const costByKind: (CostlyOperation | undefined)[] = Object.values(OperationKind).map(
   (kind) => costs[kind],
 );
@@ -106,6 +116,8 @@ export class ScriptedCore implements CorePort {
   #retired = 0;
   readonly #pauses: ScriptedCoreOptions["pauses"];
   #computing: Stream | undefined;
+  /** Whose script is being asked for its next operation. */
+  #asked: Stream | undefined;
   /** Clock value at which the spinning under way has gone on for as long as it may; undefined: the work is another. */
   #spinEnd: number | undefined = undefined;
   /** Clock value at which the work under way (`compute`) is done. */
@@ -147,6 +159,15 @@ export class ScriptedCore implements CorePort {
     });
     this.tlb = this.#code.tlb;
     this.#records = new OperationRecords(memory, windowBase);
+    const own = new LpOwnOperations({
+      clock: options.clock,
+      fields: () => options.pauses().fields,
+      retire: () => {
+        this.#retired += 1;
+      },
+      execute: (operation) => this.#atOnce(operation),
+    });
+    options.streams.attach(options.index, own);
   }
 
   get cache(): ExecutionCore["cache"] {
@@ -223,7 +244,15 @@ export class ScriptedCore implements CorePort {
   /** Executes the operation at RIP. @returns undefined to go on */
   #operation(): RunExit | undefined {
     const stream = this.#streamAtRip();
-    stream.takeNext();
+    if (stream.isDone) {
+      this.#asked = stream;
+      stream.takeNext();
+      this.#asked = undefined;
+      // What it has done at once has taken it past the others.
+      if (!runsAhead[stream.operation.kind] && (this.#i32[this.#pending] ?? 0) !== 0) {
+        return RunExit.Pending;
+      }
+    }
     const { operation } = stream;
     if (operation.kind === OperationKind.Compute) return this.#compute(stream, operation);
     if (operation.kind === OperationKind.Spin || operation.kind === OperationKind.SpinUntil) {
@@ -247,6 +276,36 @@ export class ScriptedCore implements CorePort {
     this.#retired += 1;
     this.#complete(stream, result);
     return undefined;
+  }
+
+  /** An operation that a script has not yielded: it is executed where RIP is, and goes on behind itself. */
+  #atOnce(operation: Operation): bigint {
+    const stream = this.#asked;
+    if (stream === undefined || !this.#isUninterruptible) {
+      throw new ScriptError(
+        `LP ${this.#index} was to carry out an operation at once that something may come between`,
+      );
+    }
+    const cost = costByKind[operation.kind];
+    if (cost !== undefined) this.#clock.charge?.(cost);
+    const record = this.#records.of(operation.kind);
+    let result = 0n;
+    if (record === 0) {
+      result = this.#access(operation);
+    } else {
+      this.#place(record, stream);
+      this.#loadOperands(operation);
+      const outcome = this.#host.system(record);
+      this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
+      if (outcome !== Outcome.Next) {
+        throw new ScriptError(`operation ${operation.kind} did not go on behind itself`);
+      }
+      result = this.#resultOf(operation);
+    }
+    this.#retired += 1;
+    stream.low = nextLow(stream.low);
+    this.#u32[this.#rip] = stream.low;
+    return result;
   }
 
   // ——— where RIP is

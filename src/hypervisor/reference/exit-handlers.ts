@@ -1,7 +1,6 @@
-import { compute, type Steps, store, vmread, wrmsr } from "../../isa/operations.ts";
+import { type OwnOperations, type Steps, store, wrmsr } from "../../isa/operations.ts";
 import type { CostKey } from "../costs/cost-profile.ts";
 import { DescheduleReason } from "../run-record.ts";
-import type { WakeReason } from "../schedulers/scheduler.ts";
 import {
   blockingByMovSs,
   blockingBySti,
@@ -13,10 +12,13 @@ import {
   vmcsField,
 } from "../vmx/architecture.ts";
 import { takePosted } from "../vmx/posted-interrupts.ts";
-import { skipInstruction, writeField } from "../vmx/vmcs.ts";
+import { skipInstructionAtOnce } from "../vmx/vmcs-at-once.ts";
 import { HypervisorError } from "../vmx/vmx-operation.ts";
 import type { HostLp } from "./host-lp.ts";
-import { isRequesting } from "./posted-interrupts.ts";
+import type { LpCalls } from "./lp-calls.ts";
+import type { VcpuInterrupts } from "./lp-interrupts.ts";
+import type { LpPolicy } from "./lp-policy.ts";
+import type { LpTimers } from "./lp-timers.ts";
 import { populate } from "./second-stage.ts";
 import type { SharedState } from "./shared-state.ts";
 import { devicePort, hypercall } from "./vectors.ts";
@@ -27,6 +29,8 @@ const rcx = 1;
 const rdx = 2;
 const rbx = 3;
 const vectorMask = 0xffn;
+const vectorBits = 0xff;
+const endOfInterrupt = wrmsr(msr.x2apicEoi, 0n);
 const shorthandShift = 18n;
 /** Exit qualification of a port access. */
 const portShift = 16n;
@@ -36,34 +40,28 @@ const portIsIn = 8n;
 export interface ExitContext {
   readonly hypervisor: SharedState;
   readonly lp: HostLp;
+  readonly calls: LpCalls;
+  readonly policy: LpPolicy;
+  readonly interrupts: VcpuInterrupts;
+  readonly timers: LpTimers;
   /** An interrupt for the host has been acknowledged. */
-  took(vector: number): Steps<void>;
-  /** The vCPU has executed HLT, has given way, spins in a loop of PAUSE. */
+  took(vector: number): Steps<void> | undefined;
+  /** The vCPU has executed HLT. */
   halted(vcpu: VirtualCpu): Steps<void>;
-  yielded(vcpu: VirtualCpu, to: VirtualCpu | undefined): Steps<void>;
-  pauseLoop(vcpu: VirtualCpu): Steps<void>;
-  /** An interrupt for a vCPU; `sender` when another one sends it. */
-  interrupt(
-    vcpu: VirtualCpu,
-    vector: number,
-    reason: WakeReason,
-    sender: VirtualCpu | undefined,
-  ): Steps<void>;
-  /** A vCPU is to go on though nothing interrupts it. */
-  kick(vcpu: VirtualCpu, sender: VirtualCpu): Steps<void>;
-  /** @param time nanoseconds from the start of the run, infinity for none */
-  setGuestTimer(vcpu: VirtualCpu, time: number): Steps<void>;
 }
 
-type Handler = (vcpu: VirtualCpu) => Steps<void>;
+/** Does what it can at once. @returns what is left that others have to do with, if anything */
+type Handler = (vcpu: VirtualCpu) => Steps<void> | undefined;
 
 /** What an LP does about a VM exit, by basic reason. */
 export class ExitHandlers {
   readonly #loop: ExitContext;
+  readonly #own: OwnOperations;
   readonly #handlers: Readonly<Record<number, readonly [CostKey, Handler]>>;
 
   constructor(loop: ExitContext) {
     this.#loop = loop;
+    this.#own = loop.lp.environment.own;
     this.#handlers = {
       [exitReason.externalInterrupt]: ["handle.external-interrupt", () => this.#external()],
       [exitReason.interruptWindow]: ["handle.interrupt-window", (vcpu) => this.#window(vcpu)],
@@ -78,28 +76,28 @@ export class ExitHandlers {
     };
   }
 
-  *handle(vcpu: VirtualCpu, reason: number): Steps<void> {
+  handle(vcpu: VirtualCpu, reason: number): Steps<void> | undefined {
     const row = this.#handlers[reason];
     if (row === undefined) {
-      const qualification = yield vmread(vmcsField.exitQualification);
+      const qualification = this.#own.vmread(vmcsField.exitQualification);
       throw new HypervisorError(
         `vCPU ${vcpu.index} of ${vcpu.vm.name}: no handler for VM exit 0x${reason.toString(16)}, qualification 0x${qualification.toString(16)}`,
       );
     }
     const [cost, handler] = row;
     const { costs } = this.#loop.hypervisor.setup;
-    yield compute(costs["dispatch.exit"] + costs[cost]);
-    yield* handler(vcpu);
+    this.#loop.calls.owe(costs["dispatch.exit"] + costs[cost]);
+    return handler(vcpu);
   }
 
   // ——— interrupts
 
   /** "Acknowledge interrupt on exit": the vector is in the VMCS, the interrupt is in service. */
-  *#external(): Steps<void> {
-    const information = yield vmread(vmcsField.exitInterruptionInformation);
-    yield wrmsr(msr.x2apicEoi, 0n);
+  #external(): Steps<void> | undefined {
+    const information = this.#own.vmreadLow(vmcsField.exitInterruptionInformation);
+    this.#own.execute(endOfInterrupt);
     this.#loop.lp.reason = DescheduleReason.Preempt;
-    yield* this.#loop.took(Number(information & vectorMask));
+    return this.#loop.took(information & vectorBits);
   }
 
   /**
@@ -112,75 +110,83 @@ export class ExitHandlers {
       return;
     }
     if (vcpu.pending.isEmpty) return;
-    const flags = yield vmread(vmcsField.guestRflags);
-    const shadow = yield vmread(vmcsField.guestInterruptibility);
+    const flags = this.#own.vmread(vmcsField.guestRflags);
+    const shadow = this.#own.vmread(vmcsField.guestInterruptibility);
     const isOpen = (flags & flagIf) !== 0n && (shadow & (blockingBySti | blockingByMovSs)) === 0n;
-    if (isOpen) yield* this.#inject(vcpu);
-    if (!vcpu.pending.isEmpty) yield* this.#setWindow(vcpu, true);
+    if (isOpen) this.#inject(vcpu);
+    if (!vcpu.pending.isEmpty) this.#setWindow(vcpu, true);
   }
 
-  *#inject(vcpu: VirtualCpu): Steps<void> {
+  #inject(vcpu: VirtualCpu): void {
     const vector = vcpu.pending.takeHighest();
     if (vector === undefined) return;
-    yield compute(this.#loop.hypervisor.setup.costs["event.injection"]);
-    yield* writeField(
-      vmcsField.entryInterruptionInformation,
-      injectExternalInterrupt | BigInt(vector),
-    );
+    this.#loop.calls.owe(this.#loop.hypervisor.setup.costs["event.injection"]);
+    const information = injectExternalInterrupt | BigInt(vector);
+    this.#own.vmwrite(vmcsField.entryInterruptionInformation, information);
   }
 
-  *#window(vcpu: VirtualCpu): Steps<void> {
-    yield* this.#setWindow(vcpu, false);
-    yield* this.#inject(vcpu);
-    if (!vcpu.pending.isEmpty) yield* this.#setWindow(vcpu, true);
+  #window(vcpu: VirtualCpu): undefined {
+    this.#setWindow(vcpu, false);
+    this.#inject(vcpu);
+    if (!vcpu.pending.isEmpty) this.#setWindow(vcpu, true);
   }
 
-  *#setWindow(vcpu: VirtualCpu, isOn: boolean): Steps<void> {
+  #setWindow(vcpu: VirtualCpu, isOn: boolean): void {
     if (vcpu.hasInterruptWindow === isOn) return;
     vcpu.hasInterruptWindow = isOn;
     const word = vcpu.controls?.primary ?? 0n;
     const bit = isOn ? BigInt(primary.interruptWindowExiting) : 0n;
-    yield* writeField(vmcsField.primaryControls, word | bit);
+    this.#own.vmwrite(vmcsField.primaryControls, word | bit);
   }
 
   // ——— instructions
 
-  *#cpuid(vcpu: VirtualCpu): Steps<void> {
+  #cpuid(vcpu: VirtualCpu): undefined {
     vcpu.registers.fill(0n, rax, rbx + 1);
-    yield* skipInstruction();
+    skipInstructionAtOnce(this.#own);
   }
 
   /** HLT: the vCPU rests until an interrupt, or a sibling's kick. */
   *#halt(vcpu: VirtualCpu): Steps<void> {
-    yield* skipInstruction();
-    if (this.#posts && !vcpu.hasRequest && (yield* isRequesting())) return;
+    skipInstructionAtOnce(this.#own);
+    if (this.#posts && !vcpu.hasRequest && this.#isRequesting) return;
     if (!vcpu.isAwake) yield* this.#loop.halted(vcpu);
     vcpu.isKicked = false;
+  }
+
+  /** The current VMCS's virtual APIC has an interrupt to deliver: handlers of these guests do not nest. */
+  get #isRequesting(): boolean {
+    return (this.#own.vmreadLow(vmcsField.guestInterruptStatus) & vectorBits) !== 0;
   }
 
   get #posts(): boolean {
     return this.#loop.hypervisor.setup.features.posting;
   }
 
-  *#pause(vcpu: VirtualCpu): Steps<void> {
-    yield* skipInstruction();
-    yield* this.#loop.pauseLoop(vcpu);
+  #pause(vcpu: VirtualCpu): Steps<void> | undefined {
+    const { policy } = this.#loop;
+    policy.pauseLoop(vcpu);
+    skipInstructionAtOnce(this.#own);
+    return policy.hasWishes ? policy.carryOut() : undefined;
   }
 
-  *#call(vcpu: VirtualCpu): Steps<void> {
+  #call(vcpu: VirtualCpu): Steps<void> | undefined {
+    const { interrupts, policy } = this.#loop;
     const number = vcpu.registers[rax] ?? 0n;
     const argument = Number(vcpu.registers[rbx] ?? 0n);
     vcpu.registers[rax] = 0n;
-    yield* skipInstruction();
+    skipInstructionAtOnce(this.#own);
     const { vcpus } = vcpu.vm;
     if (number === hypercall.yield) {
-      yield* this.#loop.yielded(vcpu, vcpus[argument - 1]);
-    } else if (number === hypercall.kick) {
-      const target = vcpus[argument];
-      if (target !== undefined) yield* this.#loop.kick(target, vcpu);
-    } else {
-      vcpu.registers[rax] = 0xffff_ffff_ffff_ffffn;
+      policy.yielded(vcpu, vcpus[argument - 1]);
+      return policy.hasWishes ? policy.carryOut() : undefined;
     }
+    if (number === hypercall.kick) {
+      const target = vcpus[argument];
+      return target === undefined ? undefined : interrupts.kick(target, vcpu);
+    }
+    vcpu.registers[rax] = 0xffff_ffff_ffff_ffffn;
+    return undefined;
   }
 
   /**
@@ -188,28 +194,30 @@ export class ExitHandlers {
    * is settled in the kernel.
    */
   *#port(vcpu: VirtualCpu): Steps<void> {
-    const qualification = yield vmread(vmcsField.exitQualification);
+    const qualification = this.#own.vmread(vmcsField.exitQualification);
     const port = Number(qualification >> portShift);
     const { registers } = vcpu;
-    const { costs } = this.#loop.hypervisor.setup;
-    yield* skipInstruction();
+    const { calls, hypervisor } = this.#loop;
+    const { costs } = hypervisor.setup;
+    skipInstructionAtOnce(this.#own);
     if ((qualification & portIsIn) !== 0n) {
       registers[rax] = 0n;
-      yield compute(costs["handle.port-in"] - costs["handle.port-out"]);
+      calls.owe(costs["handle.port-in"] - costs["handle.port-out"]);
     }
     if (port !== devicePort.notify) {
-      yield compute(costs["handle.user-space"]);
+      calls.owe(costs["handle.user-space"]);
       return;
     }
+    yield* calls.pay();
     const { devices } = this.#loop.hypervisor.plan;
     yield store(BigInt(devices), 8, (registers[rax] ?? 0n) & 0xffff_ffffn);
   }
 
   *#violation(vcpu: VirtualCpu): Steps<void> {
-    const address = yield vmread(vmcsField.guestPhysicalAddress);
+    const address = this.#own.vmread(vmcsField.guestPhysicalAddress);
     const { plan } = this.#loop.hypervisor;
     if (yield* populate(plan, vcpu.vm.id, address)) {
-      yield* this.#deliverAgain(vcpu);
+      this.#deliverAgain(vcpu);
       return;
     }
     throw new HypervisorError(
@@ -218,38 +226,38 @@ export class ExitHandlers {
   }
 
   /** An interrupt that was on the way to its handler when the guest was left has not arrived, and is not pending any more. */
-  *#deliverAgain(vcpu: VirtualCpu): Steps<void> {
-    const information = yield vmread(vmcsField.idtVectoringInformation);
+  #deliverAgain(vcpu: VirtualCpu): void {
+    const information = this.#own.vmread(vmcsField.idtVectoringInformation);
     if ((information & injectExternalInterrupt) === 0n) return;
     const vector = information & vectorMask;
     if (this.#posts) {
-      yield* writeField(vmcsField.entryInterruptionInformation, injectExternalInterrupt | vector);
+      this.#own.vmwrite(vmcsField.entryInterruptionInformation, injectExternalInterrupt | vector);
     } else {
       vcpu.pending.add(Number(vector));
       vcpu.hasRequest = true;
     }
   }
 
-  *#readMsr(vcpu: VirtualCpu): Steps<void> {
+  #readMsr(vcpu: VirtualCpu): undefined {
     const index = Number((vcpu.registers[rcx] ?? 0n) & 0xffff_ffffn);
     vcpu.registers[rax] = index === msr.x2apicId ? BigInt(vcpu.index) : 0n;
     vcpu.registers[rdx] = 0n;
-    yield* skipInstruction();
+    skipInstructionAtOnce(this.#own);
   }
 
-  *#writeMsr(vcpu: VirtualCpu): Steps<void> {
+  #writeMsr(vcpu: VirtualCpu): Steps<void> | undefined {
     const { registers } = vcpu;
     const index = Number((registers[rcx] ?? 0n) & 0xffff_ffffn);
     const value = ((registers[rdx] ?? 0n) << 32n) | ((registers[rax] ?? 0n) & 0xffff_ffffn);
-    yield* skipInstruction();
-    if (index === msr.x2apicCommand) {
-      yield* this.#sendIpi(vcpu, value);
-    } else if (index === msr.tscDeadline) {
+    skipInstructionAtOnce(this.#own);
+    if (index === msr.x2apicCommand) return this.#sendIpi(vcpu, value);
+    if (index === msr.tscDeadline) {
       const { origin = 0, setup } = this.#loop.hypervisor;
-      yield compute(setup.costs["timer.program"]);
+      this.#loop.calls.owe(setup.costs["timer.program"]);
       const time = value === 0n ? Number.POSITIVE_INFINITY : Number(value) - origin;
-      yield* this.#loop.setGuestTimer(vcpu, time);
+      this.#loop.timers.set(vcpu, time);
     }
+    return undefined;
   }
 
   /** The interrupt command register in x2APIC mode: fixed interrupts to one, to all others, or to oneself. */
@@ -261,7 +269,7 @@ export class ExitHandlers {
       const isMeant = [target.index === destination, target === vcpu, true, target !== vcpu][
         shorthand
       ];
-      if (isMeant) yield* this.#loop.interrupt(target, vector, "interrupt", vcpu);
+      if (isMeant) yield* this.#loop.interrupts.interrupt(target, vector, "interrupt", vcpu);
     }
   }
 }

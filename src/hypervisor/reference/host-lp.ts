@@ -41,6 +41,8 @@ export class HostLp {
   /** The VM exit being handled: when the guest was left, and its basic reason. */
   leftAt: number | undefined = undefined;
   exitReason = 0;
+  /** Nanoseconds of work that has been done and not been paid for. */
+  owed = 0;
   /** vCPUs that blocked here and are woken through their descriptors. */
   readonly blocked = new Set<VirtualCpu>();
   /** Vectors taken while it rested. */

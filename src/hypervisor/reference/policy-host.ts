@@ -13,6 +13,7 @@ export class PolicyHost implements SchedulerHost {
   readonly random: Prng;
   readonly #now: () => number;
   readonly #running: (lp: number) => VcpuHandle | undefined;
+  #latest = 0;
   /** LPs kicked, and timers asked for, since they were last taken. */
   kicks: number[] = [];
   timers: { readonly time: number; readonly action: () => void }[] = [];
@@ -29,8 +30,10 @@ export class PolicyHost implements SchedulerHost {
     this.#running = running;
   }
 
+  /** LPs are apart by as much as one does at once: for the policy time never goes back. */
   now(): number {
-    return this.#now();
+    this.#latest = Math.max(this.#latest, this.#now());
+    return this.#latest;
   }
   kick(lp: number): void {
     if (!(lp in this.topology.lps)) {

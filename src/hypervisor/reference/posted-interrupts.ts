@@ -1,5 +1,4 @@
-import { exchange, load, type Steps, store, vmread } from "../../isa/operations.ts";
-import { vmcsField } from "../vmx/architecture.ts";
+import { exchange, load, type Steps, store } from "../../isa/operations.ts";
 import {
   controlAt,
   controlWord,
@@ -25,7 +24,6 @@ import type { VirtualCpu } from "./virtual-machine.ts";
  * Whoever posts sets the request, then ON; who found ON clear owes the notification.
  */
 
-const vectorMask = 0xffn;
 /** Register of the virtual-APIC page. */
 const virtualApicId = 0x20n;
 
@@ -68,11 +66,6 @@ export function* awaitPost(vcpu: VirtualCpu, apicId: number): Steps<boolean> {
   const word = controlWord(hostVector.wakeUp, apicId);
   const control = yield exchange(controlAt(vcpu.pages.descriptor), 8, word);
   return (control & outstanding) !== 0n;
-}
-
-/** The current VMCS's virtual APIC has an interrupt to deliver: handlers of these guests do not nest. */
-export function* isRequesting(): Steps<boolean> {
-  return ((yield vmread(vmcsField.guestInterruptStatus)) & vectorMask) !== 0n;
 }
 
 /** Where IPI virtualization finds a VM's descriptors: one entry for each virtual APIC id. */

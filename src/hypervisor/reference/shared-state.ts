@@ -11,6 +11,9 @@ import type { PolicyHost } from "./policy-host.ts";
 import type { PostLog } from "./post-log.ts";
 import type { VirtualCpu, VirtualMachine } from "./virtual-machine.ts";
 
+/** A write to it ends the machine. */
+export const debugExitPort = 0xf4;
+
 /** A virtual machine that is wanted. */
 export interface VmSetup {
   readonly name: string;

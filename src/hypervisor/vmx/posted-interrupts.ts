@@ -4,6 +4,7 @@ import {
   load,
   lockedAnd,
   lockedOr,
+  type Operation,
   type Steps,
   store,
   vmread,
@@ -54,8 +55,10 @@ export function* isOutstanding(descriptor: bigint): Steps<boolean> {
   return ((yield load(controlAt(descriptor))) & outstanding) !== 0n;
 }
 /** SN ← 1: posts go without a notification. */
+export const suppressing = (descriptor: bigint): Operation =>
+  lockedOr(controlAt(descriptor), 8, suppressed);
 export function* suppress(descriptor: bigint): Steps<void> {
-  yield lockedOr(controlAt(descriptor), 8, suppressed);
+  yield suppressing(descriptor);
 }
 
 const requestWord = (descriptor: bigint, group: number): bigint => descriptor + BigInt(group * 8);

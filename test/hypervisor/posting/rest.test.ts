@@ -18,7 +18,7 @@ import {
   controlWord,
   outstanding,
 } from "../../../src/hypervisor/vmx/posted-interrupts.ts";
-import type { Steps } from "../../../src/isa/operations.ts";
+import type { OwnOperations, Steps } from "../../../src/isa/operations.ts";
 import { ScriptMemory } from "./script-memory.ts";
 
 const vcpu = 0;
@@ -41,6 +41,7 @@ function halted() {
     now: () => 0,
     entry: () => 0n,
     gate: () => 0n,
+    own: {} as OwnOperations,
     host: {
       ...{ codeSelector: 0, dataSelector: 0, taskSelector: 0 },
       ...{ gdtBase: 0n, idtBase: 0n, taskBase: 0n, stackTop: 0n },
