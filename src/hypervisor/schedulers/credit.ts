@@ -176,10 +176,10 @@ class Credit implements Scheduler {
     if (state.migrating) {
       state.migrating = false;
       state.lp = this.#bestLp(state);
+      if (this.#parameters.boostMigrating) {
+        this.#boost(state);
+      }
       if (state.lp !== lp) {
-        if (this.#parameters.boostMigrating) {
-          this.#boost(state);
-        }
         this.#enqueue(state);
         this.#callFor(state);
         return;
@@ -282,8 +282,8 @@ class Credit implements Scheduler {
     if (opponent === undefined || state.priority <= opponent.priority) {
       return;
     }
-    // The one that has to make way may go on elsewhere.
-    if (this.#idleLpFor(opponent.vcpu) !== undefined) {
+    // The one that has to make way may go on elsewhere. Once it was taken off its LP to look for another also when there is none.
+    if (this.#parameters.boostMigrating || this.#idleLpFor(opponent.vcpu) !== undefined) {
       opponent.migrating = true;
     }
     this.#board.kick(lp);
@@ -499,7 +499,7 @@ export const credit = definePolicy({
     boost: { default: true, about: "vCPUs that wake with credit run first" },
     boostMigrating: {
       default: false,
-      about: "as before Xen 4.0: so do those that only change LPs",
+      about: "as before Xen 4.7: so do those that had to make way and look for another LP",
     },
     accounting: {
       default: "exact",
