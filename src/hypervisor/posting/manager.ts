@@ -9,6 +9,7 @@ import {
   type Steps,
   store,
 } from "../../isa/operations.ts";
+import { enableApic } from "../vmx/vmx-operation.ts";
 import type { LpContext } from "./context.ts";
 import {
   type DeviceHabits,
@@ -79,14 +80,19 @@ const linePoster = 200;
 /** A processor without vCPUs that posts and disturbs, until there has been enough; then it waits for rest and ends the run. */
 export function* manage(context: LpContext, habits: ManagerHabits): Script {
   const { random } = context.environment;
+  yield* enableApic();
   yield* untilReady(context);
   const routes = yield* startDevices(context, habits.devices);
   const progress: Progress = { posts: 0, byDevices: 0, lookAt: 0 };
   const events = schedule(context, habits, routes, progress);
   while (!habits.enough(progress.posts + progress.byDevices)) {
     habits.tick();
-    yield* next(events, random);
-    yield* lookAtDevices(context, routes, progress);
+    const event = takeNext(events, random);
+    yield compute(event?.wait ?? pollCycles);
+    if (event !== undefined) yield* event.act();
+    if (context.environment.now() >= progress.lookAt) {
+      yield* lookAtDevices(context, routes, progress);
+    }
   }
   yield* stopDevices(routes);
   // The answer comes behind what they have sent: all of it has been posted then.
@@ -107,15 +113,15 @@ function* lookAtDevices(
   routes: DeviceRoutes,
   progress: Progress,
 ): Steps<void> {
-  const now = environment.now();
-  if (now < progress.lookAt) return;
-  progress.lookAt = now + lookCycles;
+  progress.lookAt = environment.now() + lookCycles;
   progress.byDevices = yield* deviceTotal(routes);
 }
 
 interface Recurring {
   readonly mean: number;
+  /** Cycles from now; and those from the event before to this one, when it is taken. */
   due: number;
+  wait: number;
   readonly act: () => Steps<void>;
 }
 
@@ -139,23 +145,21 @@ function schedule(
   ];
   return actions
     .filter(([mean]) => mean !== Number.POSITIVE_INFINITY)
-    .map(([mean, act]) => ({ mean, due: distance(mean, random), act }));
+    .map(([mean, act]) => ({ mean, due: distance(mean, random), wait: 0, act }));
 }
 
 const distance = (mean: number, random: Prng): number => 1 + random.below(Math.ceil(2 * mean));
 
-function* next(events: Recurring[], random: Prng): Steps<void> {
+/** The event that comes first. @returns undefined when there are none */
+function takeNext(events: readonly Recurring[], random: Prng): Recurring | undefined {
   let first = events[0];
-  for (const event of events) if (first === undefined || event.due < first.due) first = event;
-  if (first === undefined) {
-    yield compute(pollCycles);
-    return;
-  }
+  if (first === undefined) return undefined;
+  for (const event of events) if (event.due < first.due) first = event;
   const { due } = first;
   for (const event of events) event.due -= due;
+  first.wait = due;
   first.due = distance(first.mean, random);
-  yield compute(due);
-  yield* first.act();
+  return first;
 }
 
 function* postOne(context: LpContext, habits: ManagerHabits, progress: Progress): Steps<void> {

@@ -90,12 +90,17 @@ export const request = { interrupts: 1n, scan: 2n } as const;
 /** Blocked: asleep until somebody wakes it. Runnable: a bit of its home's `runnable` is set, or about to be. */
 export const VcpuState = { Blocked: 0n, Runnable: 1n, Running: 2n } as const;
 
-export const lpBlock = (lp: number): bigint => base + 0x1000n + BigInt(lp) * blockBytes;
-export const vcpuBlock = (vcpu: number): bigint => base + 0x5000n + BigInt(vcpu) * blockBytes;
-export const descriptorOf = (vcpu: number): bigint => base + 0xa000n + BigInt(vcpu) * 64n;
-export const vmxonRegion = (lp: number): bigint => base + 0x2_0000n + BigInt(lp) * page;
-export const vmcsOf = (vcpu: number): bigint => base + 0x5_0000n + BigInt(vcpu) * page;
-export const virtualApicOf = (vcpu: number): bigint => base + 0xa_0000n + BigInt(vcpu) * page;
+/** Addresses by number, made once: they are asked for all the time. */
+function row(first: bigint, stride: bigint, count: number): (number: number) => bigint {
+  const addresses = Array.from({ length: count }, (_, n) => first + BigInt(n) * stride);
+  return (number) => addresses[number] ?? first + BigInt(number) * stride;
+}
+export const lpBlock = row(base + 0x1000n, blockBytes, postingLpsMax);
+export const vcpuBlock = row(base + 0x5000n, blockBytes, vcpusMax);
+export const descriptorOf = row(base + 0xa000n, 64n, vcpusMax);
+export const vmxonRegion = row(base + 0x2_0000n, page, postingLpsMax);
+export const vmcsOf = row(base + 0x5_0000n, page, vcpusMax);
+export const virtualApicOf = row(base + 0xa_0000n, page, vcpusMax);
 /** In the guest's memory, guest-physical. */
 export const guestPlace = {
   /** Interrupt descriptor tables, by vCPU. */

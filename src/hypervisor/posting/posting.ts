@@ -1,5 +1,5 @@
 import { bitTestAndSet, exchange, load, lockedOr, type Steps } from "../../isa/operations.ts";
-import { setOutstanding, setRequest } from "../vmx/posted-interrupts.ts";
+import { outstandingSetting, requestSetting } from "../vmx/posted-interrupts.ts";
 import type { LpContext } from "./context.ts";
 import { sendInterrupt } from "./interrupts.ts";
 import type { PostSource } from "./observer.ts";
@@ -24,8 +24,10 @@ export function* post(
   from: PostSource,
 ): Steps<void> {
   context.observer.posting(vcpu, vector, from);
-  const wasRequested = yield* setRequest(descriptorOf(vcpu), vector);
-  if (!wasRequested && !(yield* setOutstanding(descriptorOf(vcpu)))) yield* tell(context, vcpu);
+  const descriptor = descriptorOf(vcpu);
+  if ((yield requestSetting(descriptor, vector)) === 0n) {
+    if ((yield outstandingSetting(descriptor)) === 0n) yield* tell(context, vcpu);
+  }
   context.observer.posted(vcpu, from);
 }
 

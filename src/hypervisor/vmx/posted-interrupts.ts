@@ -36,13 +36,19 @@ export const notificationVectorOf = (control: bigint): number =>
 export const notificationDestinationOf = (control: bigint): number =>
   Number(control >> destinationShift);
 
+/** PIR[vector] ← 1, and ON ← 1, each as one operation. @returns what the bit was */
+export const requestSetting = (descriptor: bigint, vector: number): Operation =>
+  bitTestAndSet(descriptor, vector);
+export const outstandingSetting = (descriptor: bigint): Operation =>
+  bitTestAndSet(controlAt(descriptor), 0);
+
 /** PIR[vector] ← 1. @returns whether it was 1 */
 export function* setRequest(descriptor: bigint, vector: number): Steps<boolean> {
-  return (yield bitTestAndSet(descriptor, vector)) !== 0n;
+  return (yield requestSetting(descriptor, vector)) !== 0n;
 }
 /** ON ← 1. @returns whether it was 1; if not, the poster owes the notification */
 export function* setOutstanding(descriptor: bigint): Steps<boolean> {
-  return (yield bitTestAndSet(controlAt(descriptor), 0)) !== 0n;
+  return (yield outstandingSetting(descriptor)) !== 0n;
 }
 /** ON ← 1, whatever it was. */
 export function* raiseOutstanding(descriptor: bigint): Steps<void> {

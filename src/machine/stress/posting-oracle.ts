@@ -21,6 +21,8 @@ const outstanding = 1;
 const suppressed = 2;
 /** Cycles after which what should happen soon has not happened. */
 const patience = 60_000;
+/** Cycles between two looks for what is late. */
+const tickCycles = 5000;
 const findingsMax = 20;
 const stepsShown = 60;
 const never = -1;
@@ -84,6 +86,7 @@ export class PostingOracle implements PostingObserver {
   readonly #letters: Int32Array;
   readonly #lettersTaken: Int32Array;
   readonly #lettersDelivered: Int32Array;
+  #nextTick = 0;
   readonly latency = new LogHistogram();
   readonly timeline = new Timeline();
   readonly perLp: number[];
@@ -438,6 +441,8 @@ export class PostingOracle implements PostingObserver {
 
   /** Now and then: what should have happened long ago has happened. */
   tick(): void {
+    if (this.now() < this.#nextTick) return;
+    this.#nextTick = this.now() + tickCycles;
     for (let vcpu = 0; vcpu < this.#options.vcpus; vcpu++) this.#lookForDelay(vcpu);
     this.lines.tick();
   }

@@ -8,7 +8,6 @@ import { type ManagerHabits, manage } from "../../hypervisor/posting/manager.ts"
 import { type Perturbation, perturbed } from "../../hypervisor/posting/perturb.ts";
 import { guestPlace, place } from "../../hypervisor/posting/posting-memory.ts";
 import { loadPosting, startLp } from "../../hypervisor/posting/start.ts";
-import { enableApic } from "../../hypervisor/vmx/vmx-operation.ts";
 import type { Program, Script, ScriptEnvironment, ScriptedSoftware } from "../../isa/operations.ts";
 import type { GuestCode } from "./guest-code.ts";
 
@@ -39,19 +38,15 @@ export function postingSoftware(parts: PostingSoftwareParts): ScriptedSoftware {
       : perturbed(script, new Prng(seed * 64 + stream), perturbation);
   const isCode = "bytes" in guest;
   const programs: Record<string, Program> = {
-    *main(environment) {
+    main(environment) {
       const { lp } = environment;
       parts.onStart(environment);
       const context = lpContext(setup, environment);
       contexts[lp] = context;
       const entry = (vcpu: number): bigint =>
         isCode ? guest.entry(vcpu) : environment.entry("guest", vcpu);
-      if (lp < setup.lps) {
-        yield* held(startLp(context, entry), lp);
-        return;
-      }
-      yield* enableApic();
-      yield* held(manage(context, parts.manager), lp);
+      const script = lp < setup.lps ? startLp(context, entry) : manage(context, parts.manager);
+      return held(script, lp);
     },
     *interrupt({ lp }, vector) {
       yield* handleInterrupt(
