@@ -3,6 +3,8 @@ import type { VirtualCpu } from "./virtual-machine.ts";
 
 /** What runs on a vCPU. */
 export interface GuestSoftware {
+  /** It is an application: `main` begins at privilege level 3 with interrupts on, and may execute nothing that takes privilege. */
+  readonly isUser?: boolean;
   /** From the first VM entry on, interrupts off. Returning halts for ever. */
   main(environment: ScriptEnvironment): Script;
   /** Body of the handler of an interrupt; the end of interrupt follows it. Interrupts are off. */

@@ -9,7 +9,7 @@ import {
 } from "../../isa/operations.ts";
 import { msr, vmcsField } from "../vmx/architecture.ts";
 import { type ControlWords, chooseControls } from "../vmx/controls.ts";
-import { guestLayout, guestStart, interruptGate } from "../vmx/guest-memory.ts";
+import { guestLayout, guestStart, interruptGate, userStart } from "../vmx/guest-memory.ts";
 import { createVmcs, writeField } from "../vmx/vmcs.ts";
 import { enableApic, enterVmxOperation } from "../vmx/vmx-operation.ts";
 import { guestProgram } from "./guest-software.ts";
@@ -83,6 +83,7 @@ function* prepareVcpu(
 ): Steps<void> {
   const { plan, setup } = hypervisor;
   const { pauseGap, pauseWindow } = setup.features;
+  const isUser = hypervisor.guests[vcpu.id]?.isUser === true;
   const entry =
     setup.vms[vcpu.vm.id]?.image?.entry(vcpu.index) ??
     environment.entry(guestProgram.main, vcpu.id);
@@ -95,7 +96,7 @@ function* prepareVcpu(
     notificationVector: hostVector.posted,
     pidTable: BigInt(plan.pidTables[vcpu.vm.id] ?? 0),
     lastPidIndex: vcpu.vm.vcpus.length - 1,
-    guest: guestStart(vcpu.index, entry, 0n),
+    guest: isUser ? userStart(vcpu.index, entry) : guestStart(vcpu.index, entry, 0n),
   });
   if (pauseWindow > 0) {
     yield* writeField(vmcsField.pleGap, BigInt(pauseGap));

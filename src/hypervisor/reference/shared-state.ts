@@ -3,7 +3,7 @@ import type { RunRecorder } from "../run-record.ts";
 import type { HypervisorFeatures } from "../scenario.ts";
 import type { Scheduler, SchedulerHost } from "../schedulers/scheduler.ts";
 import type { Topology } from "../schedulers/topology.ts";
-import type { GuestFactory, GuestImage } from "./guest-software.ts";
+import type { GuestFactory, GuestImage, GuestSoftware } from "./guest-software.ts";
 import type { HostLp } from "./host-lp.ts";
 import type { MemoryPlan } from "./memory-plan.ts";
 import type { OutsideWorld } from "./outside-world.ts";
@@ -46,6 +46,8 @@ export interface SharedState {
   readonly plan: MemoryPlan;
   readonly vms: readonly VirtualMachine[];
   readonly vcpus: readonly VirtualCpu[];
+  /** By vCPU; undefined: it runs machine code. */
+  readonly guests: readonly (GuestSoftware | undefined)[];
   readonly lps: HostLp[];
   readonly posts: PostLog;
   readonly policyHost: PolicyHost;

@@ -6,15 +6,17 @@ import type { GuestStart } from "./vmcs.ts";
  *
  * ```
  *   0      unused: a null pointer faults nothing, but finds nothing
- *   1000   page tables (three pages)      4000  GDT       5000  IDT       6000  TSS
+ *   1000   page tables (three pages)      4000  GDT       5000  IDT       6000  a TSS for each vCPU
  *   10000  stacks, 4 KiB for each vCPU    50000 free for the guest's program
  * ```
+ * A vCPU that begins at privilege level 3 has the lower half of its stack; the upper half is for handlers of interrupts.
  */
 export const guestLayout = {
   pageTables: 0x1000,
   gdt: 0x4000,
   idt: 0x5000,
   task: 0x6000,
+  taskBytes: 0x80,
   stacks: 0x1_0000,
   stackBytes: 0x1000,
   free: 0x5_0000,
@@ -23,13 +25,18 @@ export const guestLayout = {
 export const guestVcpusMax = (guestLayout.free - guestLayout.stacks) / guestLayout.stackBytes;
 export const largePageBytes = 2 ** 21;
 
-const selector = { code: 0x08, data: 0x10, task: 0x18 } as const;
+const selector = { code: 0x08, data: 0x10, task: 0x18, userCode: 0x2b, userData: 0x33 } as const;
 const taskLimit = 0x67;
+/** In a TSS: the stack for privilege level 0. */
+const taskStack0 = 4;
 const vectors = 256;
 const gateBytes = 16;
-const gdtEntries = 5;
+const gdtEntries = 7;
 const present = 1n;
 const writable = 2n;
+const user = 4n;
+const interruptFlag = 0x200n;
+const requestedLevel = 3;
 const largePage = 0x80n;
 const pageBytes = 4096;
 const entriesPerTable = 512;
@@ -45,17 +52,22 @@ export function writeGuestMemory(
 ): void {
   const view = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
   const { pageTables, gdt, idt, task } = guestLayout;
-  const link = (address: number): bigint => BigInt(address) | present | writable;
+  const link = (address: number): bigint => BigInt(address) | present | writable | user;
   view.setBigUint64(pageTables, link(pageTables + pageBytes), true);
   view.setBigUint64(pageTables + pageBytes, link(pageTables + 2 * pageBytes), true);
   for (let n = 0; n < entriesPerTable; n++) {
-    const entry = (BigInt(n) << 21n) | present | writable | largePage;
+    const entry = (BigInt(n) << 21n) | present | writable | user | largePage;
     view.setBigUint64(pageTables + 2 * pageBytes + n * 8, entry, true);
   }
   view.setBigUint64(gdt + selector.code, 0x00af_9b00_0000_ffffn, true);
   view.setBigUint64(gdt + selector.data, 0x00cf_9300_0000_ffffn, true);
   const taskDescriptor = (BigInt(task) << 16n) | (0x8bn << 40n) | BigInt(taskLimit);
   view.setBigUint64(gdt + selector.task, taskDescriptor, true);
+  view.setBigUint64(gdt + (selector.userCode & ~requestedLevel), 0x00af_fb00_0000_ffffn, true);
+  view.setBigUint64(gdt + (selector.userData & ~requestedLevel), 0x00cf_f300_0000_ffffn, true);
+  for (let vcpu = 0; vcpu < guestVcpusMax; vcpu++) {
+    view.setBigUint64(taskOf(vcpu) + taskStack0, BigInt(stackOf(vcpu)), true);
+  }
   for (let vector = 0; vector < vectors; vector++) {
     const offset = gate(vector);
     if (offset === undefined) continue;
@@ -76,21 +88,35 @@ export function interruptGate(offset: bigint): readonly [bigint, bigint] {
   return [low, offset >> 32n];
 }
 
-/** Where a vCPU of such a guest begins. @param vcpu its index in the machine, below `guestVcpusMax` */
+const taskOf = (vcpu: number): number => guestLayout.task + vcpu * guestLayout.taskBytes;
+/** Top of a vCPU's stack. */
+const stackOf = (vcpu: number): number => guestLayout.stacks + (vcpu + 1) * guestLayout.stackBytes;
+
+/** Where a vCPU of such a guest begins, at privilege level 0. @param vcpu its index in the machine, below `guestVcpusMax` */
 export function guestStart(vcpu: number, rip: bigint, rflags: bigint): GuestStart {
   return {
     rip,
     rflags,
-    rsp: BigInt(guestLayout.stacks + (vcpu + 1) * guestLayout.stackBytes),
+    rsp: BigInt(stackOf(vcpu)),
     cr3: BigInt(guestLayout.pageTables),
     gdtBase: BigInt(guestLayout.gdt),
     gdtLimit: gdtEntries * 8 - 1,
     idtBase: BigInt(guestLayout.idt),
     idtLimit: vectors * gateBytes - 1,
-    taskBase: BigInt(guestLayout.task),
+    taskBase: BigInt(taskOf(vcpu)),
     codeSelector: selector.code,
     dataSelector: selector.data,
     taskSelector: selector.task,
+  };
+}
+
+/** The same at privilege level 3, interrupts on. */
+export function userStart(vcpu: number, rip: bigint): GuestStart {
+  return {
+    ...guestStart(vcpu, rip, interruptFlag),
+    rsp: BigInt(stackOf(vcpu) - guestLayout.stackBytes / 2),
+    codeSelector: selector.userCode,
+    dataSelector: selector.userData,
   };
 }
 

@@ -14,7 +14,7 @@ import { msr, vmcsField } from "./architecture.ts";
 import type { ControlWords } from "./controls.ts";
 import { HypervisorError, vmcsRevision } from "./vmx-operation.ts";
 
-/** Where a guest begins: 64-bit mode, flat, in memory that its loader has prepared (`guest-memory.ts`). */
+/** Where a guest begins: 64-bit mode, flat, at the privilege level that its code selector asks for, in memory that its loader has prepared (`guest-memory.ts`). */
 export interface GuestStart {
   readonly rip: bigint;
   readonly rsp: bigint;
@@ -55,6 +55,8 @@ export interface VmcsSetup {
 
 const flatLimit = 0xffff_ffffn;
 const rights = { code: 0xa09bn, data: 0xc093n, busyTask: 0x8bn, unusable: 0x1_0000n } as const;
+/** Bits 6:5 of access rights: the privilege level of a segment. */
+const levelShift = 5n;
 const taskLimit = 0x67n;
 const longMode = 0x500n;
 const noLink = 0xffff_ffff_ffff_ffffn;
@@ -156,12 +158,13 @@ function* writeGuestState(guest: GuestStart): Steps<void> {
   yield* writeField(vmcsField.cr4ReadShadow, cr4);
   yield* writeField(vmcsField.cr0ReadShadow, cr0);
   yield* writeField(vmcsField.guestIa32Efer, longMode);
+  const level = BigInt(guest.codeSelector & 3) << levelShift;
   yield* writeField(vmcsField.guestCsSelector, BigInt(guest.codeSelector));
-  yield* writeField(vmcsField.guestCsAccessRights, rights.code);
+  yield* writeField(vmcsField.guestCsAccessRights, rights.code | level);
   yield* writeField(vmcsField.guestCsLimit, flatLimit);
   for (const segment of ["Ss", "Ds", "Es"] as const) {
     yield* writeField(vmcsField[`guest${segment}Selector`], BigInt(guest.dataSelector));
-    yield* writeField(vmcsField[`guest${segment}AccessRights`], rights.data);
+    yield* writeField(vmcsField[`guest${segment}AccessRights`], rights.data | level);
     yield* writeField(vmcsField[`guest${segment}Limit`], flatLimit);
   }
   for (const segment of ["Fs", "Gs", "Ldtr"] as const) {

@@ -24,8 +24,12 @@ const forever = 1e12;
 /** Barriers in the record: behind the numbers of locks. */
 const barriersFrom = 1_000_000;
 
-/** Phases of parallel work with a barrier after each. */
+/**
+ * Phases of parallel work with a barrier after each. Those that wait without ever going to sleep are an application's: at privilege level 3 a
+ * loop of PAUSE causes no VM exits. Who goes to sleep does so in the kernel, and is here as a whole.
+ */
 export class Barrier implements GuestSoftware {
+  readonly isUser: boolean;
   readonly #kit: GuestKit;
   readonly #workload: BarrierWorkload;
   /** Which of the VM's workloads this is. */
@@ -36,6 +40,7 @@ export class Barrier implements GuestSoftware {
   constructor(kit: GuestKit, workload: BarrierWorkload, number: number, sleepers: Set<GuestKit>) {
     this.#kit = kit;
     this.#workload = workload;
+    this.isUser = workload.spins === 0;
     this.#number = number;
     this.#sleepers = sleepers;
   }
@@ -45,7 +50,7 @@ export class Barrier implements GuestSoftware {
     const { recorder, vcpu } = kit;
     const { phase, imbalance } = this.#workload;
     const id = barriersFrom + vcpu.vm.id * 1000 + this.#number;
-    yield sti();
+    if (!this.isUser) yield sti();
     for (;;) {
       yield compute(jittered(random, phase, imbalance));
       recorder.lockWait(kit.now(), kit.lp, vcpu.id, id, WaitKind.Barrier);

@@ -39,6 +39,7 @@ export function createGuests(vms: readonly PlacedVm[], run: RunKit): GuestFactor
 /** The guest, and what every vCPU of a VM does when a sibling shoots its TLB down. */
 function answering(guest: GuestSoftware, kit: GuestKit, handler: number): GuestSoftware {
   return {
+    isUser: guest.isUser === true,
     main: (environment) => guest.main(environment),
     *interrupt(vector) {
       if (vector === guestVector.shootdown) yield* answerShootdown(kit, handler);

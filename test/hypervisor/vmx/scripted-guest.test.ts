@@ -14,8 +14,10 @@ import {
   eptBytes,
   guestLayout,
   guestStart,
+  interruptGate,
   largePageBytes,
   mapWithEpt,
+  userStart,
   writeGuestMemory,
 } from "../../../src/hypervisor/vmx/guest-memory.ts";
 import { createVmcs, skipInstruction } from "../../../src/hypervisor/vmx/vmcs.ts";
@@ -32,6 +34,7 @@ import {
   vmlaunch,
   vmread,
   vmresume,
+  vmwrite,
 } from "../../../src/isa/operations.ts";
 import { controlTable } from "../../../src/vmx/controls.ts";
 import { vmcsFieldTable } from "../../../src/vmx/vmcs-fields.ts";
@@ -59,7 +62,10 @@ const guestBase = 0x40_0000;
 const tables = 0x20_0000;
 const vmcs = 0x21_0000n;
 
-function software(log: string[]): ScriptedSoftware {
+const vector = 0x41;
+
+/** @param isUser the guest is an application that an interrupt comes to after its hypercall */
+function software(log: string[], isUser = false): ScriptedSoftware {
   let eptPointer = 0n;
   return {
     load(ram) {
@@ -77,6 +83,11 @@ function software(log: string[]): ScriptedSoftware {
           hltExiting: true,
           preemptionTimer: false,
         });
+        const [low, high] = interruptGate(environment.gate("handler", vector));
+        const gate = BigInt(guestBase + guestLayout.idt + vector * 16);
+        yield store(gate, 8, low);
+        yield store(gate + 8n, 8, high);
+        const entry = environment.entry("guest", 7);
         yield* createVmcs(environment, {
           controls,
           eptPointer,
@@ -86,7 +97,7 @@ function software(log: string[]): ScriptedSoftware {
           notificationVector: 0xf2,
           pidTable: 0n,
           lastPidIndex: 0,
-          guest: guestStart(0, environment.entry("guest", 7), 0n),
+          guest: isUser ? userStart(0, entry) : guestStart(0, entry, 0n),
         });
         const registers = new BigUint64Array(16);
         let result = yield vmlaunch(registers);
@@ -100,9 +111,17 @@ function software(log: string[]): ScriptedSoftware {
           if (reason === exitReason.vmcall) registers[0] = (registers[0] ?? 0n) * 2n;
           else if (reason === exitReason.cpuid) registers[0] = 77n;
           else yield portOut(0xf4, 1, 0n);
+          if (isUser && reason === exitReason.vmcall) {
+            log.push(`level ${(yield vmread(vmcsField.guestCsSelector)) & 3n}`);
+            yield vmwrite(vmcsField.entryInterruptionInformation, 0x8000_0000n | BigInt(vector));
+          }
           yield* skipInstruction();
           result = yield vmresume(registers);
         }
+      },
+      *handler(_: ScriptEnvironment, argument: number) {
+        log.push(`interrupt ${argument}`);
+        yield compute(10);
       },
       *guest(_: ScriptEnvironment, argument: number) {
         log.push(`guest ${argument}`);
@@ -131,5 +150,20 @@ describe("a scripted guest", () => {
     ]);
     expect(result.ending).toEqual({ type: "exit", value: 0 });
     expect(result.lps[0]?.statistics.exits).toMatchObject({ VMCALL: 1, CPUID: 1, HLT: 1 });
+  });
+
+  it("may begin as an application, take interrupts at level 0 and go on; HLT at its end faults", async () => {
+    const log: string[] = [];
+    await runScripts(software(log, true), {}, {});
+    expect(log.slice(0, 6)).toEqual([
+      "guest 7",
+      "exit 18",
+      "level 3",
+      `interrupt ${vector}`,
+      "vmcall 42",
+      "load 5",
+    ]);
+    expect(log.slice(6, 8)).toEqual(["exit 10", "cpuid 77"]);
+    expect(log.at(-1)).not.toBe(`exit ${exitReason.hlt}`);
   });
 });

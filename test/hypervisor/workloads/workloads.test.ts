@@ -13,6 +13,11 @@ async function run(scenario: string, policy: string, overcommit = 2): Promise<Ru
   return record;
 }
 
+/** Basic exit reason of PAUSE. */
+const pauseExit = 40;
+const exitsFor = (record: RunRecord, reason: number): number =>
+  [...those(record, EventKind.Exit)].filter(({ b }) => b === reason).length;
+
 interface Happened {
   readonly kind: number;
   readonly vcpu: number;
@@ -51,6 +56,12 @@ describe("a lock", () => {
 });
 
 describe("a barrier", () => {
+  it("without sleep is an application's: its loops of PAUSE cause no VM exits", async () => {
+    const record = await run("barrier", "eevdf", 2);
+    expect(exitsFor(record, pauseExit)).toBe(0);
+    expect(exitsFor(await run("spinlock-ticket", "eevdf", 2), pauseExit)).toBeGreaterThan(0);
+  });
+
   it("lets nobody a phase ahead", async () => {
     const record = await run("barrier", "eevdf", 1);
     const phases = new Map<number, number>();
