@@ -33,6 +33,8 @@ export interface Clock {
   pass?(cycles: number): void;
   /** PAUSE: the program waits for somebody in a loop. Where LPs share the host's processors, time to let others run. */
   relax?(): void;
+  /** What the program sends has not been noticed for long: as `relax`, at once. */
+  rest?(): void;
 }
 /** What costs virtual time of its own. */
 export type CostlyOperation =

@@ -5,6 +5,7 @@ import type { ExitRequest } from "../platform/exit-request.ts";
 import { MailboxFabric } from "../platform/interrupt-fabric.ts";
 import type { PciSlot } from "../platform/pci-slot.ts";
 import { Platform } from "../platform/platform.ts";
+import type { RemappingOutpost } from "../platform/vtd/interrupt-remapping.ts";
 import type { DeviceChannel } from "../protocol/device-channel.ts";
 import { DeviceOperation, type DeviceServer } from "../protocol/device-request.ts";
 import type { ControlRegion } from "./control-region.ts";
@@ -12,6 +13,7 @@ import { AccessUnderWay } from "./device-actors/access-under-way.ts";
 import { OpenFiles } from "./device-actors/file-store.ts";
 import { RemoteDevice } from "./device-actors/remote-device.ts";
 import type { ServedDevices } from "./drivers/platform-runner.ts";
+import { machineGone } from "./drivers/remote-bus.ts";
 import type { MachineBlueprint } from "./machine.ts";
 import { firmwareArea, memoryMap } from "./memory-map.ts";
 import { RamDma } from "./ram-dma.ts";
@@ -79,6 +81,7 @@ export class PlatformHost implements ServedDevices {
             iommu: {
               capabilities: blueprint.iommu,
               words: control.words,
+              outposts: outpostsOf(options),
               trace: options.trace,
             },
           }),
@@ -149,6 +152,23 @@ export class PlatformHost implements ServedDevices {
   advance(): void {
     this.platform.poll(this.#clock.now());
   }
+}
+
+/** The devices that remap their messages themselves. One that waits in the middle of a message goes on, or leaves with the machine. */
+function outpostsOf({ channels = [], control }: PlatformHostOptions): readonly RemappingOutpost[] {
+  const giveUp = (): void => {
+    if (control.isFinished) throw machineGone;
+  };
+  return channels.flatMap((channel) =>
+    channel === undefined
+      ? []
+      : [
+          {
+            close: () => channel.remapping.close(giveUp),
+            open: (state) => channel.remapping.open(state),
+          },
+        ],
+  );
 }
 
 /** Either kind of reset ends the run: there is no firmware to reset into. */

@@ -39,7 +39,7 @@ import { ShutdownPort } from "./shutdown-port.ts";
 import { TestDevice } from "./testdev.ts";
 import { UnownedAccesses } from "./unowned-accesses.ts";
 import type { VtdCapabilities } from "./vtd/capabilities.ts";
-import { type EntryFetch, noRequester } from "./vtd/interrupt-remapping.ts";
+import { type EntryFetch, noRequester, type RemappingOutpost } from "./vtd/interrupt-remapping.ts";
 import { VtdUnit } from "./vtd/vtd-unit.ts";
 
 export interface PlatformOptions {
@@ -85,6 +85,8 @@ export interface IommuOptions {
   readonly words: Int32Array<ArrayBufferLike>;
   /** How interrupt remapping entries are fetched; 128 bits at once if not given. */
   readonly fetch?: EntryFetch;
+  /** Where devices remap their messages themselves. */
+  readonly outposts?: readonly RemappingOutpost[];
   readonly trace?: TraceSink | undefined;
 }
 
@@ -307,11 +309,11 @@ export class Platform implements Bus {
     if (iommu === undefined) {
       return undefined;
     }
-    const { words, capabilities, fetch = {}, trace } = iommu;
+    const { words, capabilities, fetch = {}, outposts = [], trace } = iommu;
     const read = memory.read.bind(memory);
     const write = memory.write.bind(memory);
     const ram = { read, write, words, ramBytes };
-    return new VtdUnit({ memory: ram, fabric, capabilities, fetch, trace });
+    return new VtdUnit({ memory: ram, fabric, capabilities, fetch, outposts, trace });
   }
 
   #port(requester: number): RequesterPort {

@@ -1,5 +1,6 @@
 import { assert } from "../base/assert.ts";
 import { RecordRing, recordRingBytes, recordWords } from "./record-ring.ts";
+import { SharedRemapping, sharedRemappingBytes } from "./shared-remapping.ts";
 
 /**
  * Between the platform and a device that lives on a thread of its own.
@@ -11,7 +12,7 @@ import { RecordRing, recordRingBytes, recordWords } from "./record-ring.ts";
  *              answer, message, line, output, dmaRead, dmaWrite
  * ```
  *
- * Both directions keep their order. So what a device has written and sent before it answers is in memory and on its way before
+ * Both directions keep their order; messages that the device remaps itself go before. So what a device has written and sent before it answers is in memory and on its way before
  * the answer, as PCI has it. Whoever waits for an answer is named by a tag; a write without one is posted.
  *
  * A device has one DMA request under way at a time, with the data in a buffer that both see:
@@ -86,7 +87,9 @@ const place = {
   down: 0,
   up: recordRingBytes(downCapacity),
   dma: recordRingBytes(downCapacity) + recordRingBytes(upCapacity),
-  data: recordRingBytes(downCapacity) + recordRingBytes(upCapacity) + lineBytes,
+  remapping: recordRingBytes(downCapacity) + recordRingBytes(upCapacity) + lineBytes,
+  data:
+    recordRingBytes(downCapacity) + recordRingBytes(upCapacity) + lineBytes + sharedRemappingBytes,
 } as const;
 const channelBytes = place.data + dmaBytesMax;
 
@@ -102,6 +105,8 @@ export class DeviceChannel {
   readonly down: RecordRing;
   /** To the platform. */
   readonly up: RecordRing;
+  /** What the device needs to know to remap its messages itself. */
+  readonly remapping: SharedRemapping;
   /** The data of a DMA request. */
   readonly data: Uint8Array;
 
@@ -109,6 +114,7 @@ export class DeviceChannel {
     this.#words = new Int32Array(memory);
     this.down = new RecordRing(this.#words, place.down, downCapacity);
     this.up = new RecordRing(this.#words, place.up, upCapacity);
+    this.remapping = new SharedRemapping(this.#words, place.remapping);
     this.data = new Uint8Array(memory, place.data, dmaBytesMax);
   }
 

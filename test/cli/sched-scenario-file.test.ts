@@ -32,7 +32,9 @@ describe("a scenario file", () => {
         {
           ...{ name: "one", copies: "overcommit", vcpus: "lps", weight: 512, cap: 0 },
           affinity: "any",
-          workloads: [{ type: "spinlock", lock: "ticket", hold: 1500, think: 20_000, guest: "script" }],
+          workloads: [
+            { type: "spinlock", lock: "ticket", hold: 1500, think: 20_000, guest: "script" },
+          ],
         },
         {
           ...{ name: "two", copies: 2, vcpus: 1, affinity: [0, 2] },

@@ -8,22 +8,28 @@ import {
 } from "../../protocol/device-channel.ts";
 import type { ControlRegion } from "../control-region.ts";
 import { machineGone } from "../drivers/remote-bus.ts";
+import type { Outpost } from "./outpost.ts";
 
 /** Looks at a request before going to sleep: the platform usually has it done within microseconds. */
 const spins = 2000;
 /** A sleep is never longer: the machine may have been finished meanwhile. */
 const sleepMs = 50;
 
-/** How a device on its own thread says something, and reaches memory: through the platform, and the VT-d unit there. */
+/**
+ * How a device on its own thread says something, and reaches memory: through the platform, and the VT-d unit there. Its messages
+ * it remaps itself, as far as that goes.
+ */
 export class ChannelPort implements RequesterPort {
   readonly #channel: DeviceChannel;
   readonly #control: ControlRegion;
+  readonly #outpost: Outpost;
   /** Something has been said since the platform was last woken. */
   #isUnheard = false;
 
-  constructor(channel: DeviceChannel, control: ControlRegion) {
+  constructor(channel: DeviceChannel, control: ControlRegion, outpost: Outpost) {
     this.#channel = channel;
     this.#control = control;
+    this.#outpost = outpost;
   }
 
   read(address: number | bigint, into: Uint8Array): boolean {
@@ -41,7 +47,7 @@ export class ChannelPort implements RequesterPort {
   }
 
   message(address: number | bigint, data: number): void {
-    this.say({ type: "message", address, data });
+    if (!this.#outpost.message(address, data)) this.say({ type: "message", address, data });
   }
 
   /** In order with everything else. The platform hears of it at the next `wake`. */

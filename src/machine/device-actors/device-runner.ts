@@ -1,9 +1,12 @@
 import { present } from "../../base/assert.ts";
 import type { Clock } from "../../cpu/ports.ts";
+import { windowBase } from "../../memory/physical-memory.ts";
 import { lowBytes } from "../../platform/device.ts";
 import { type DeviceConfiguration, findDeviceKind } from "../../platform/devices/device-kinds.ts";
+import { MailboxFabric } from "../../platform/interrupt-fabric.ts";
 import type { PciDevice } from "../../platform/pci-device.ts";
 import { firstFreeSlot } from "../../platform/platform.ts";
+import { requesterId } from "../../platform/requester.ts";
 import {
   type DeviceChannel,
   noTag,
@@ -11,12 +14,16 @@ import {
   type ToDevice,
 } from "../../protocol/device-channel.ts";
 import type { ControlRegion } from "../control-region.ts";
+import { awaitRoom } from "../drivers/await-room.ts";
 import { machineGone } from "../drivers/remote-bus.ts";
 import { ChannelPort } from "./channel-port.ts";
 import { OpenFiles } from "./file-store.ts";
+import { Outpost } from "./outpost.ts";
 
 /** Looks for something to do before going to sleep: a driver that polls asks again within microseconds. */
 const spins = 200;
+/** For so long others are let run. */
+const restMs = 0.05;
 /** A sleep is never longer: the machine may have been finished meanwhile. */
 const sleepMsMax = 100;
 /** Messages that are heard before the device gets on with what is due. */
@@ -29,6 +36,8 @@ export interface DeviceRunnerOptions {
   readonly channel: DeviceChannel;
   readonly control: ControlRegion;
   readonly clock: Clock;
+  /** There is a VT-d unit that offers interrupt posting. */
+  readonly posting: boolean;
 }
 
 /** Runs a device on this thread until the machine is finished. */
@@ -36,6 +45,7 @@ export class DeviceRunner {
   readonly #control: ControlRegion;
   readonly #channel: DeviceChannel;
   readonly #clock: Clock;
+  readonly #outpost: Outpost;
   readonly #port: ChannelPort;
   readonly #files = new OpenFiles();
   readonly #device: PciDevice;
@@ -43,14 +53,18 @@ export class DeviceRunner {
   #output: number[] = [];
 
   /** @throws {UserError} the device's file cannot be opened */
-  constructor({ configuration, index, channel, control, clock }: DeviceRunnerOptions) {
+  constructor(options: DeviceRunnerOptions) {
+    const { configuration, index, channel, control, clock } = options;
     this.#control = control;
     this.#channel = channel;
     this.#clock = clock;
-    this.#port = new ChannelPort(channel, control);
+    const place = { bus: 0, device: firstFreeSlot + index, function: 0 };
+    const requester = requesterId(place.bus, place.device, place.function);
+    this.#outpost = makeOutpost(options, requester);
+    this.#port = new ChannelPort(channel, control, this.#outpost);
     const kind = present(findDeviceKind(configuration.kind), "nobody makes such a device");
     const slot = {
-      ...{ bus: 0, device: firstFreeSlot + index, function: 0 },
+      ...place,
       port: this.#port,
       interrupt: (high: boolean) => this.#drive(high),
     };
@@ -79,6 +93,7 @@ export class DeviceRunner {
       const worked = this.#advance() || listened;
       this.#flush();
       this.#port.wake();
+      if (this.#outpost.takeHint()) this.#channel.down.awaitRecord(restMs);
       idleLooks = worked ? 0 : idleLooks + 1;
       if (idleLooks <= spins) continue;
       this.#channel.down.awaitRecord(this.#sleepMs());
@@ -164,4 +179,18 @@ export class DeviceRunner {
     const wait = ((deadline - this.#clock.now()) * 1000) / this.#clock.frequencyHz;
     return Math.min(sleepMsMax, Math.max(0, wait));
   }
+}
+
+function makeOutpost(
+  { channel, control, posting }: DeviceRunnerOptions,
+  requester: number,
+): Outpost {
+  const { words, layout } = control;
+  const fabric = new MailboxFabric({
+    words,
+    windows: Array.from({ length: layout.lpCount }, (_, lp) => windowBase(layout, lp)),
+    whenFull: (lp) => awaitRoom(control, lp),
+  });
+  const { ramBytes } = layout;
+  return new Outpost({ requester, shared: channel.remapping, words, ramBytes, fabric, posting });
 }

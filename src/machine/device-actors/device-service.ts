@@ -16,6 +16,7 @@ export interface DeviceWorkerData {
   /** Its number among the devices. */
   readonly index: number;
   readonly channel: SharedArrayBuffer;
+  readonly posting: boolean;
   readonly start: HostMoment;
 }
 

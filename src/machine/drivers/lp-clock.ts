@@ -26,7 +26,11 @@ export class LpClock extends WallClock {
   relax(): void {
     if (!this.#isCrowded) return;
     this.#pauses += 1;
-    // Whatever is pending ends the rest at once.
-    if (this.#pauses % pausesPerRest === 0) this.#control.awaitPending(this.#index, restMs);
+    if (this.#pauses % pausesPerRest === 0) this.rest();
+  }
+
+  /** Whatever is pending ends it at once. */
+  rest(): void {
+    this.#control.awaitPending(this.#index, restMs);
   }
 }

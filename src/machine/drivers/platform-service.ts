@@ -6,10 +6,10 @@ import { WallClock } from "../clock.ts";
 import { ControlRegion } from "../control-region.ts";
 import { PlatformHost } from "../platform-host.ts";
 import type { Ending } from "../run-result.ts";
+import { awaitRoom } from "./await-room.ts";
 import { comlinkEndpoint } from "./comlink-endpoint.ts";
 import { LineBuffer } from "./line-buffer.ts";
 import { PlatformRunner } from "./platform-runner.ts";
-import { machineGone } from "./remote-bus.ts";
 import type {
   PlatformControl,
   PlatformEvent,
@@ -21,9 +21,8 @@ import type {
 const serialPiece = 4096;
 /** The guest is held back while more than this waits to be written out. */
 const serialBacklogMax = 2 ** 20;
-/** Sleeps of these lengths end by themselves: what is waited for may never come once the machine stops. */
+/** A sleep of this length ends by itself: what is waited for may never come once the machine stops. */
 const backlogMs = 50;
-const fullMailboxMs = 1;
 
 /** All devices on their worker's thread. */
 class PlatformService implements PlatformControl {
@@ -48,7 +47,7 @@ class PlatformService implements PlatformControl {
       serial: (byte) => this.#addSerial(byte),
       debug: (byte) => this.#debug.add(byte),
       end: (ending) => this.#end(ending),
-      whenFull: (lp) => this.#awaitRoom(lp),
+      whenFull: (lp) => awaitRoom(this.#control, lp),
     });
     this.#runner = new PlatformRunner({
       control: this.#control,
@@ -91,15 +90,6 @@ class PlatformService implements PlatformControl {
       if (backlog <= serialBacklogMax) return;
       this.#control.awaitSerialBacklog(backlog, backlogMs);
     }
-  }
-
-  /** The LP takes its mail at its next block of instructions, or while it waits for a device. */
-  #awaitRoom(lp: number): void {
-    if (this.#control.isStopping) throw machineGone;
-    this.#control.requestSlot(lp).stir();
-    const { words } = this.#control;
-    const pending = this.#control.pendingWord(lp);
-    Atomics.wait(words, pending, Atomics.load(words, pending), fullMailboxMs);
   }
 
   #post(event: PlatformEvent): void {

@@ -244,9 +244,10 @@ function startDevice(
   channel: SharedArrayBuffer,
   index: number,
 ): WorkerThread<DeviceControl> {
-  const { memory, layout, devices } = blueprint;
+  const { memory, layout, devices, iommu } = blueprint;
+  const posting = iommu?.interruptPosting ?? false;
   const configuration = present(devices[index], "a device has a configuration");
-  const data: DeviceWorkerData = { memory, layout, configuration, index, channel, start };
+  const data: DeviceWorkerData = { memory, layout, configuration, index, channel, posting, start };
   return new WorkerThread<DeviceControl>("device-worker", data);
 }
 

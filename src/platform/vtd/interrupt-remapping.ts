@@ -6,8 +6,9 @@ import {
   hasReservedBits,
   postRequest,
 } from "../../protocol/posted-interrupt-descriptor.ts";
+import type { RemappingState } from "../../protocol/shared-remapping.ts";
 import { redirected, sendMsi } from "../msi-message.ts";
-import { AddressType, type FaultLog } from "./fault-log.ts";
+import { AddressType, type Fault } from "./fault-log.ts";
 import { FaultReason } from "./fault-reasons.ts";
 import {
   EntryBit,
@@ -29,13 +30,20 @@ export interface EntryFetch {
   readonly betweenHalves?: (index: number) => void;
 }
 
+/** Where messages are remapped too, away from the unit: nothing may be on its way there while something changes. */
+export interface RemappingOutpost {
+  close(): void;
+  open(state: RemappingState): void;
+}
+
 export interface InterruptRemappingOptions {
-  readonly memory: VtdMemory;
+  readonly memory: Pick<VtdMemory, "words" | "ramBytes">;
   readonly tables: TableMemory;
-  readonly faults: FaultLog;
+  readonly faults: { record(fault: Fault): void };
   readonly fabric: InterruptFabric;
   readonly posting: boolean;
   readonly fetch: EntryFetch;
+  readonly outposts?: readonly RemappingOutpost[];
   readonly trace?: TraceSink | undefined;
 }
 
@@ -46,20 +54,24 @@ const ioapicBit = { indexHigh: 1 << 11, reserved: 0x700, remappableHigh: 1 << 16
 /** An interrupt's index is reported in bits 63:48 of an address. */
 const indexInPage = 2 ** 36;
 
+/** After reset: requests pass as they are. */
+const remappingOff: RemappingState = {
+  enabled: false,
+  compatibilityFormat: false,
+  table: 0,
+  tableRegister: 0,
+};
+
 /** Nobody's requester id. */
 export const noRequester = -1;
 
 /** Interrupt remapping and posting: the interrupt remapping table, and the cache of its entries. */
 export class InterruptRemapping {
-  /** Off: requests pass as they are. */
-  enabled = false;
-  /** Requests in the compatibility format pass. */
-  compatibilityFormat = false;
-  readonly cache = new InterruptEntryCache();
+  readonly #cache = new InterruptEntryCache();
   readonly #options: InterruptRemappingOptions;
   readonly #quads: BigInt64Array<ArrayBufferLike>;
-  /** The table: its first page, its size, and whether destinations are 32 bits wide. */
-  #table = 0;
+  #state: RemappingState = remappingOff;
+  /** Of the state: how many entries the table has, and whether destinations are 32 bits wide. */
   #entryCount = 2;
   #wide = false;
 
@@ -70,17 +82,50 @@ export class InterruptRemapping {
   }
 
   reset(): void {
-    this.enabled = false;
-    this.compatibilityFormat = false;
-    this.setTable(0, 0);
-    this.cache.invalidateAll();
+    this.#change(() => {
+      this.#adopt(remappingOff);
+      this.#cache.invalidateAll();
+    });
   }
 
-  /** @param low low half of the register: size in 3:0, extended interrupt mode in 11 */
-  setTable(page: number, low: number): void {
-    this.#table = page;
-    this.#entryCount = 2 ** ((low & 0xf) + 1);
-    this.#wide = (low & 0x800) !== 0;
+  get state(): RemappingState {
+    return this.#state;
+  }
+  /** What is cached stays. */
+  set state(state: RemappingState) {
+    const old = this.#state;
+    const isSame =
+      old.enabled === state.enabled &&
+      old.compatibilityFormat === state.compatibilityFormat &&
+      old.table === state.table &&
+      old.tableRegister === state.tableRegister;
+    if (!isSame) {
+      this.#change(() => this.#adopt(state));
+    }
+  }
+  #adopt(state: RemappingState): void {
+    this.#state = state;
+    this.#entryCount = 2 ** ((state.tableRegister & 0xf) + 1);
+    this.#wide = (state.tableRegister & 0x800) !== 0;
+  }
+
+  invalidateAll(): void {
+    this.#change(() => this.#cache.invalidateAll());
+  }
+  /** The 2^mask entries, naturally aligned, among which `index` is. */
+  invalidate(index: number, mask: number): void {
+    this.#change(() => this.#cache.invalidate(index, mask));
+  }
+
+  #change(act: () => void): void {
+    const { outposts = [] } = this.#options;
+    for (const outpost of outposts) {
+      outpost.close();
+    }
+    act();
+    for (const outpost of outposts) {
+      outpost.open(this.#state);
+    }
   }
 
   /** Destinations have 32 bits. */
@@ -90,7 +135,7 @@ export class InterruptRemapping {
 
   /** A message of a function: a write of `data` in the interrupt range. */
   message(requester: number, address: number, data: number): void {
-    if (!this.enabled) {
+    if (!this.#state.enabled) {
       sendMsi(this.#options.fabric, address, data);
     } else if ((address & messageBit.remappable) === 0) {
       this.#compatible(requester, address, data);
@@ -109,11 +154,11 @@ export class InterruptRemapping {
    * @returns false when the interrupt is not the unit's business: the I/O APIC sends it itself
    */
   ioapicMessage(requester: number, alias: number, low: number, high: number): boolean {
-    if (!this.enabled) {
+    if (!this.#state.enabled) {
       return false;
     }
     if ((high & ioapicBit.remappableHigh) === 0) {
-      if (this.compatibilityFormat && !this.#wide) {
+      if (this.#state.compatibilityFormat && !this.#wide) {
         return false;
       }
       this.#fault(FaultReason.CompatibilityBlocked, requester, 0);
@@ -127,7 +172,7 @@ export class InterruptRemapping {
   }
 
   #compatible(requester: number, address: number, data: number): void {
-    if (this.compatibilityFormat && !this.#wide) {
+    if (this.#state.compatibilityFormat && !this.#wide) {
       sendMsi(this.#options.fabric, address, data);
     } else {
       this.#fault(FaultReason.CompatibilityBlocked, requester, 0);
@@ -140,7 +185,7 @@ export class InterruptRemapping {
       this.#fault(FaultReason.InterruptIndex, requester, index);
       return;
     }
-    const { cache } = this;
+    const cache = this.#cache;
     const { words } = cache;
     const at = cache.placeOf(index);
     if (!cache.has(index)) {
@@ -167,8 +212,8 @@ export class InterruptRemapping {
   /** Fetches an entry to its place in the cache. @returns 0, or why it cannot be used */
   #load(index: number, at: number): FaultReason | 0 {
     const { posting } = this.#options;
-    const { words } = this.cache;
-    this.cache.drop(index);
+    const { words } = this.#cache;
+    this.#cache.drop(index);
     words.fill(0, at, at + entryWords);
     if (!this.#fetch(index, at)) {
       return FaultReason.InterruptEntryAccess;
@@ -183,8 +228,8 @@ export class InterruptRemapping {
 
   #fetch(index: number, at: number): boolean {
     const { tables, fetch } = this.#options;
-    const { words } = this.cache;
-    const address = this.#table * 4096 + index * entryWords * 4;
+    const { words } = this.#cache;
+    const address = this.#state.table * 4096 + index * entryWords * 4;
     const { betweenHalves } = fetch;
     if (betweenHalves === undefined) {
       return tables.octoword(address, words, at);
@@ -220,7 +265,7 @@ export class InterruptRemapping {
   /** "Interrupt Posting": the request is recorded in the descriptor, and the processor told unless it has been or is not to be. */
   #post(requester: number, index: number, at: number): void {
     const { memory, fabric, trace } = this.#options;
-    const entry = this.cache.words;
+    const entry = this.#cache.words;
     const word0 = entry[at] ?? 0;
     const address = ((entry[at + 1] ?? 0) >>> 0) + ((entry[at + 3] ?? 0) >>> 0) * 2 ** 32;
     if (!(address + 64 <= memory.ramBytes)) {

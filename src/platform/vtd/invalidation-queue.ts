@@ -194,11 +194,11 @@ export class InvalidationQueue {
   }
 
   #invalidateInterruptEntries(word0: number, word1: number): void {
-    const { cache } = this.#options.interrupts;
+    const { interrupts } = this.#options;
     if ((word0 & (1 << 4)) === 0) {
-      cache.invalidateAll();
+      interrupts.invalidateAll();
     } else {
-      cache.invalidate(word1 & 0xffff, word0 >>> 27);
+      interrupts.invalidate(word1 & 0xffff, word0 >>> 27);
     }
   }
 

@@ -15,7 +15,7 @@ export class TableMemory {
   readonly #words: Int32Array<ArrayBufferLike>;
   readonly #ramBytes: number;
 
-  constructor({ words, ramBytes }: VtdMemory) {
+  constructor({ words, ramBytes }: Pick<VtdMemory, "words" | "ramBytes">) {
     this.#words = words;
     this.#ramBytes = ramBytes;
   }

@@ -7,7 +7,12 @@ import type { DeviceTlb } from "./device-tlbs.ts";
 import { blocked, DmaRemapping } from "./dma-remapping.ts";
 import { EventInterrupt } from "./event-interrupt.ts";
 import { FaultLog } from "./fault-log.ts";
-import { type EntryFetch, InterruptRemapping, noRequester } from "./interrupt-remapping.ts";
+import {
+  type EntryFetch,
+  InterruptRemapping,
+  noRequester,
+  type RemappingOutpost,
+} from "./interrupt-remapping.ts";
 import { InvalidationQueue } from "./invalidation-queue.ts";
 import { contextCommand, iotlbCommand } from "./register-invalidation.ts";
 import { GlobalBit, RegisterFile, VtdRegister, vtdAddress, vtdBytes } from "./registers.ts";
@@ -22,6 +27,7 @@ export interface VtdUnitOptions {
   readonly capabilities?: VtdCapabilities;
   /** Defaults to 128 bits at once. */
   readonly fetch?: EntryFetch;
+  readonly outposts?: readonly RemappingOutpost[];
   readonly trace?: TraceSink | undefined;
 }
 
@@ -50,7 +56,14 @@ export class VtdUnit implements MmioDevice {
   readonly #invalidateAddress: [number, number] = [0, 0];
 
   constructor(options: VtdUnitOptions) {
-    const { memory, fabric, capabilities = serverCapabilities, fetch = {}, trace } = options;
+    const {
+      memory,
+      fabric,
+      capabilities = serverCapabilities,
+      fetch = {},
+      outposts = [],
+      trace,
+    } = options;
     const { deviceTlb, interruptPosting: posting, faultRegisters } = capabilities;
     const tables = new TableMemory(memory);
     const registers = new RegisterFile(capabilities);
@@ -64,7 +77,7 @@ export class VtdUnit implements MmioDevice {
     this.#faults = faults;
     this.#remapping = new DmaRemapping(tables, faults, capabilities);
     this.#interrupts = new InterruptRemapping({
-      ...{ memory, tables, faults, fabric, posting, fetch, trace },
+      ...{ memory, tables, faults, fabric, posting, fetch, outposts, trace },
     });
     this.#queue = new InvalidationQueue({
       ...{ registers, memory, tables, faults, deviceTlb, trace },
@@ -204,15 +217,19 @@ export class VtdUnit implements MmioDevice {
       this.#remapping.rootTable = registers.page(VtdRegister.RootTable);
       this.#setStatus(GlobalBit.RootTable, true);
     }
+    let { table, tableRegister } = this.#interrupts.state;
     if ((value & GlobalBit.InterruptTable) !== 0) {
-      const low = registers.get(VtdRegister.InterruptTable);
-      this.#interrupts.setTable(registers.page(VtdRegister.InterruptTable), low);
+      tableRegister = registers.get(VtdRegister.InterruptTable);
+      table = registers.page(VtdRegister.InterruptTable);
       this.#setStatus(GlobalBit.InterruptTable, true);
     }
     const has = (bit: number): boolean => (value & bit) !== 0;
     this.#remapping.enabled = has(GlobalBit.Translation);
-    this.#interrupts.enabled = has(GlobalBit.InterruptRemapping);
-    this.#interrupts.compatibilityFormat = has(GlobalBit.CompatibilityFormat);
+    this.#interrupts.state = {
+      enabled: has(GlobalBit.InterruptRemapping),
+      compatibilityFormat: has(GlobalBit.CompatibilityFormat),
+      ...{ table, tableRegister },
+    };
     for (const bit of [
       GlobalBit.Translation,
       GlobalBit.InterruptRemapping,

@@ -39,6 +39,8 @@ const rax = lpOffset.gpr;
 const rcx = lpOffset.gpr + 8;
 const rdx = lpOffset.gpr + 16;
 const byte = 0xff;
+/** Virtual IPIs, of a tenth of a microsecond each: longer than any processor that runs takes to notice one. */
+const unnoticedMax = 100;
 
 const done = i32.const(Assistance.Done);
 const none = i32.const(Assistance.None);
@@ -49,6 +51,8 @@ export interface Senders {
   readonly send: number;
   /** (APIC id as NDST has it, vector): has TypeScript send it. */
   readonly notify: number;
+  /** (): lets the threads run that do not notice what is sent to them. */
+  readonly rest: number;
 }
 
 /**
@@ -130,7 +134,7 @@ function virtualCommand(
   window: I32,
   vmcs: I32,
   page: I32,
-  { send, notify }: Senders,
+  { send, notify, rest }: Senders,
 ): void {
   const low = f.let(i32.load(window, rax));
   const id = f.let(i32.load(window, rdx));
@@ -159,7 +163,9 @@ function virtualCommand(
   const descriptor = f.let(i32.and(i32.wrap(entry), i32.const(~0x3f)));
   const group = i32.add(descriptor, i32.shl(i32.shrU(vector, i32.const(5)), i32.const(2)));
   f.drop(atomicOr32(group, bitOf(vector), postedWord.requests * 4));
-  const control = f.let(claim(f, i32.add(descriptor, i32.const(postedWord.control * 4))));
+  const control = f.let(
+    claim(f, window, i32.add(descriptor, i32.const(postedWord.control * 4)), rest),
+  );
   const destination = f.let(i32.wrap(i64.shrU(control, i64.const(32))));
   const number = i32.wrap(i64.shrU(control, i64.const(postedControl.vectorShift)));
   const notification = f.let(i32.and(number, i32.const(byte)));
@@ -172,13 +178,21 @@ function virtualCommand(
 }
 
 /** As `claimNotification`, with all of ON, SN, NV and NDST in one operation. Leaves the function when none is owed. */
-function claim(f: FunctionBuilder, at: I32): I64 {
+function claim(f: FunctionBuilder, window: I32, at: I32, rest: number): I64 {
   const seen = f.let(i64.atomicLoad(at));
   const held = i64.const(postedControl.outstanding | postedControl.suppressed);
   const found = f.let(i64.const(0));
   f.block((claimed) => {
     f.loop((again) => {
-      f.if(i64.ne(i64.and(seen, held), i64.const(0)), () => f.return(done));
+      f.if(i64.ne(i64.and(seen, held), i64.const(0)), () => {
+        const count = f.let(i32.load(window, assistantOffset.unnoticed));
+        f.store32(window, i32.add(count, i32.const(1)), assistantOffset.unnoticed);
+        f.if(i32.gtU(count, i32.const(unnoticedMax)), () => {
+          f.store32(window, i32.const(0), assistantOffset.unnoticed);
+          f.call(rest);
+        });
+        f.return(done);
+      });
       const next = i64.or(seen, i64.const(postedControl.outstanding));
       f.set(found, atomicCompareExchange(8, at, seen, next));
       f.branchIf(claimed, i64.eq(found, seen));
@@ -186,6 +200,7 @@ function claim(f: FunctionBuilder, at: I32): I64 {
       f.branch(again);
     });
   });
+  f.store32(window, i32.const(0), assistantOffset.unnoticed);
   return seen;
 }
 

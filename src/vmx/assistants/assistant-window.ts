@@ -27,6 +27,8 @@ export const assistantOffset = {
   peerCount: lpOffset.vmxPrivate + 0xa8,
   /** u32: interrupt messages that assistants have sent. */
   sent: lpOffset.vmxPrivate + 0xac,
+  /** u32: virtual IPIs since the last one that brought a notification. */
+  unnoticed: lpOffset.vmxPrivate + 0xb0,
   /** By packed encoding (see `field-table.ts`), 8 bytes each. */
   fields: lpOffset.vmxTables,
   /** What the two sides of a transition have that is derived from their state (see `sides.ts`). */

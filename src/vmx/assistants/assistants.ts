@@ -55,6 +55,7 @@ function assistantModule(): WebAssembly.Module {
     const module = new ModuleBuilder();
     const window = globalValue("i32", module.importGlobal("window", "i32"));
     const notify = module.importFunction("notify", ["i32", "i32"], []);
+    const rest = module.importFunction("rest", [], []);
     const movers: Movers = {
       saveGuest: module.add(savingGuest(window)),
       loadGuest: module.add(loadingGuest(window)),
@@ -66,7 +67,7 @@ function assistantModule(): WebAssembly.Module {
       writable: module.add(lookingUp(window, tlbEntryOffset.write)),
       isLoaded: module.add(comparingDescriptor(window, readable)),
     };
-    const senders: Senders = { notify, send: module.add(sending(window)) };
+    const senders: Senders = { notify, rest, send: module.add(sending(window)) };
     module.add(keeping(window), "keep");
     for (const [name, emit] of Object.entries(assistants)) {
       module.add(emit(window, movers), name);
@@ -86,7 +87,8 @@ export function installAssistants(lp: LogicalProcessor): AssistantFunctions {
   const { memory, state, core } = lp;
   const notify = (destination: number, vector: number): void =>
     sendNotification(lp, destination, vector);
-  const host = { memory, window: state.base | 0, notify };
+  const rest = (): void => lp.clock.rest?.();
+  const host = { memory, window: state.base | 0, notify, rest };
   const { exports } = new WebAssembly.Instance(assistantModule(), {
     host: host as unknown as Record<string, WebAssembly.ImportValue>,
   });

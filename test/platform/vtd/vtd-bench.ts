@@ -2,7 +2,10 @@ import {
   serverCapabilities,
   type VtdCapabilities,
 } from "../../../src/platform/vtd/capabilities.ts";
-import type { EntryFetch } from "../../../src/platform/vtd/interrupt-remapping.ts";
+import type {
+  EntryFetch,
+  RemappingOutpost,
+} from "../../../src/platform/vtd/interrupt-remapping.ts";
 import {
   FaultStatusBit,
   GlobalBit,
@@ -57,7 +60,11 @@ export class VtdBench {
   readonly unit: VtdUnit;
   #nextTable: number = place.tables;
 
-  constructor(capabilities: Partial<VtdCapabilities> = {}, fetch: EntryFetch = {}) {
+  constructor(
+    capabilities: Partial<VtdCapabilities> = {},
+    fetch: EntryFetch = {},
+    outposts: readonly RemappingOutpost[] = [],
+  ) {
     this.unit = new VtdUnit({
       memory: {
         words: this.words,
@@ -75,7 +82,7 @@ export class VtdBench {
       },
       fabric: { send: (message) => this.sent.push(message) },
       capabilities: { ...serverCapabilities, ...capabilities },
-      fetch,
+      ...{ fetch, outposts },
     });
   }
 
