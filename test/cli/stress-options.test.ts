@@ -38,6 +38,8 @@ describe("vmxon stress posting", () => {
     ["--rate 0", /nobody would ever post/],
     ["--rate -1", /--rate/],
     ["--migrate 1e9", /--migrate/],
+    ["--lines fast", /--lines fast: not a rate/],
+    ["--blocked 1001M", /--blocked 1001M: not a rate/],
     ["--migrate 2000M", /0 to 1000M/],
     ["--lps 0", /--lps 0: give a whole number from 1 to/],
     ["--lps 99", /--lps 99/],

@@ -70,7 +70,7 @@ export interface ManagerHabits {
 
 /** Long enough for a thread to sleep meanwhile. */
 const pollCycles = 200_000;
-/** Cycles between two looks at what devices have sent. */
+/** Cycles between two looks at what devices have sent, and whether there has been enough. */
 const lookCycles = 1_000_000;
 const preemptCyclesMax = 3000;
 const exitPort = 0xf4;
@@ -88,7 +88,7 @@ export function* manage(context: LpContext, habits: ManagerHabits): Script {
   while (!habits.enough(progress.posts + progress.byDevices)) {
     habits.tick();
     const event = takeNext(events, random);
-    yield compute(event?.wait ?? pollCycles);
+    yield compute(event?.wait ?? lookCycles);
     if (event !== undefined) yield* event.act();
     if (context.environment.now() >= progress.lookAt) {
       yield* lookAtDevices(context, routes, progress);
@@ -150,13 +150,15 @@ function schedule(
 
 const distance = (mean: number, random: Prng): number => 1 + random.below(Math.ceil(2 * mean));
 
-/** The event that comes first. @returns undefined when there are none */
+/** The event that comes first. @returns undefined when none comes within `lookCycles` */
 function takeNext(events: readonly Recurring[], random: Prng): Recurring | undefined {
   let first = events[0];
   if (first === undefined) return undefined;
   for (const event of events) if (event.due < first.due) first = event;
   const { due } = first;
-  for (const event of events) event.due -= due;
+  const isSoon = due <= lookCycles;
+  for (const event of events) event.due -= isSoon ? due : lookCycles;
+  if (!isSoon) return undefined;
   first.wait = due;
   first.due = distance(first.mean, random);
   return first;

@@ -30,6 +30,7 @@ const randomEntry = 4n;
 const controlOffset = 0x10n;
 const stopAll = 2n;
 const totalOffset = 0x14n;
+const intervalMax = 0xffff_ffff;
 
 /** A device of the machine, by its number among them. */
 export interface StormDevice {
@@ -94,7 +95,7 @@ export interface StormHabits {
 
 export function* startStorm(device: StormDevice, habits: StormHabits): Steps<void> {
   const at = device.registers + queueStart + BigInt(habits.queue) * queueBytes;
-  const interval = Math.max(1, Math.round(habits.interval));
+  const interval = Math.min(intervalMax, Math.max(1, Math.round(habits.interval)));
   yield store(at + queueRegister.first, 4, BigInt(habits.firstEntry));
   yield store(at + queueRegister.span, 4, BigInt(habits.entries));
   yield store(at + queueRegister.interval, 4, BigInt(interval));

@@ -57,6 +57,16 @@ describe("a stress of interrupt posting", () => {
     expect(migrations).toBe(0);
     expect(bySource["line"]).toBe(0);
   });
+  it("comes to its end with disturbances as fast and as slow as can be asked for", async () => {
+    for (const rate of [1e9, 1e-6]) {
+      const rates = { migrate: rate, preempt: rate, affinity: rate, halt: rate };
+      const run = await runPosting(
+        options({ ...rates, lines: rate, blocked: rate, posts: 500 }),
+        5,
+      );
+      expectClean(run);
+    }
+  });
   it("finds nothing with guests whose IPIs the processor posts, and with urgent interrupts", async () => {
     const given = { ...ipiVirtualization, urgent: 0.5, posts: 3000 };
     expectClean(await runPosting(options(given), 3));
