@@ -80,17 +80,17 @@ export function formatTrials(chosen: readonly Experiment[], trials: readonly Tri
 }
 
 function formatBlock(experiment: Experiment, trials: readonly Trial[]): string {
-  const { row, phenomenon, published, criterion } = experiment;
+  const { row, phenomenon, published, setUp, criterion } = experiment;
   const results = trials.map(({ costs, simulated, holds, trouble }) => {
     const verdict = holds ? "holds" : "DOES NOT HOLD";
     return `  ${costs}: ${trouble === undefined ? simulated : `not judged: ${trouble}`}: ${verdict}\n`;
   });
-  return `${row}. ${phenomenon}\n  published: ${published}\n  criterion: ${criterion}\n${results.join("")}`;
+  return `${row}. ${phenomenon}\n  published: ${published}\n  set-up: ${setUp}\n  criterion: ${criterion}\n${results.join("")}`;
 }
 
 function writeJson(file: string, chosen: readonly Experiment[], trials: readonly Trial[]): void {
-  const rows = chosen.map(({ row, phenomenon, published, criterion }) => ({
-    ...{ row, phenomenon, published, criterion },
+  const rows = chosen.map(({ row, phenomenon, published, setUp, criterion }) => ({
+    ...{ row, phenomenon, published, setUp, criterion },
     trials: trials.filter((trial) => trial.row === row),
   }));
   try {

@@ -217,7 +217,7 @@ describe("vmxon sched shapes", () => {
     ]);
     expect(status).toBe(0);
     expect(out).toMatch(
-      /^7\. PAUSE-loop exiting alone\n {2}published: kernel build at 2x: \+2 %\n {2}criterion: /,
+      /^7\. PAUSE-loop exiting alone\n {2}published: kernel build at 2x: \+2 %\n {2}set-up: .*\n {2}criterion: /,
     );
     expect(out).toMatch(/\n {2}skylake-kvm: \+0\.0 %: holds\n {2}skylake-kvm .*×0\.5.*: holds\n/);
     expect(out).toMatch(/\n18\. co-scheduling\n[\s\S]*: DOES NOT HOLD\n/);

@@ -10,6 +10,7 @@ import {
   type Scenario,
   type ScenarioVm,
   type ShootdownMode,
+  type SpinlockWorkload,
   type Workload,
 } from "../scenario.ts";
 
@@ -46,7 +47,7 @@ function vm(
 export const hog: Workload = { type: "hog", unit: 100 * microsecond };
 
 /** Locks are held for less than 4096 cycles, as most are. */
-const spinlock = (lock: LockKind): Workload => ({
+const spinlock = (lock: LockKind): SpinlockWorkload => ({
   type: "spinlock",
   lock,
   locks: 1,
@@ -68,6 +69,13 @@ const contest = (guest: GuestKind): Workload => ({
 });
 /** Instructions take the simulator longer than operations. */
 const contestLength = { duration: 4 * millisecond, warmup: 400 * microsecond } as const;
+
+/** Milliseconds. */
+const bursts = (run: number, sleep: number): Workload => ({
+  type: "bursts",
+  run: run * millisecond,
+  sleep: sleep * millisecond,
+});
 
 const shootdown = (mode: ShootdownMode): Workload => ({
   type: "shootdown",
@@ -172,14 +180,19 @@ export const builtInScenarios: readonly Scenario[] = [
   scenario("io-alone", "one vCPU that answers requests, with LPs to spare", [
     vm("io", [io("posted")], { copies: 1, vcpus: 1 }),
   ]),
-  scenario("io-beside-hogs", "one vCPU that answers requests, and three hogs", [
-    vm("io", [io("posted")], { copies: 1, vcpus: 1 }),
-    vm("hog", [hog], { vcpus: 3 }),
+  scenario("io-beside-hog", "one vCPU that answers requests, and a hog on the same LP", [
+    vm("io", [io("posted")], { copies: 1, vcpus: 1, affinity: [0] }),
+    vm("hog", [hog], { vcpus: 1, affinity: [0] }),
   ]),
   scenario(
     "locks-and-shootdowns",
     "VMs of which half contends for a lock and half shoots TLBs down",
     [vm("file-server", [spinlock("paravirtual"), shootdown("ipi-wait")])],
+  ),
+  scenario(
+    "memory-mappers",
+    "VMs of which half waits asleep for a lock and half shoots TLBs down",
+    [vm("mapper", [{ ...spinlock("paravirtual"), spins: 1 }, shootdown("ipi-wait")])],
   ),
   scenario("compile", "parallel work that seldom meets at a lock", [
     vm("compile", [
@@ -201,10 +214,12 @@ export const builtInScenarios: readonly Scenario[] = [
     }),
     vm("hog", [hog], { vcpus: 1 }),
   ]),
-  scenario("load-and-noise", "hogs, and VMs that wake for short bursts", [
-    vm("load", [hog]),
-    vm("noise", [{ type: "bursts", run: millisecond, sleep: 9 * millisecond }]),
-  ]),
+  {
+    ...scenario("builds", "vCPUs that compute and wait by turns, on cores of two threads", [
+      vm("build", [bursts(2, 1), bursts(3, 4), bursts(4, 2), bursts(5, 3)]),
+    ]),
+    topology: { sockets: 1, coresPerSocket: 4, threadsPerCore: 2 },
+  },
   scenario("ticks", "vCPUs that only handle a periodic timer", [vm("ticks", [ticks])]),
   scenario("latency-probe", "one VM that sleeps and measures how late it wakes, beside hogs", [
     vm("probe", [probe], { copies: 1 }),

@@ -27,6 +27,8 @@ export interface Experiment {
   readonly phenomenon: string;
   /** Figures as published, and what on. */
   readonly published: string;
+  /** What is run in its place, and where that departs from what is known of the publication. */
+  readonly setUp: string;
   /** What must be so for the shape to hold. */
   readonly criterion: string;
   readonly variants: Readonly<Record<string, Variant>>;
