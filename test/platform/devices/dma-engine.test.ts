@@ -163,6 +163,14 @@ describe("a transfer", () => {
     expect(bench.read(register.head)).toBe(1);
   });
 
+  test("across the end of RAM goes as far as RAM does, and says how far", () => {
+    bench.ram.fill(0x5a, 0x4000, 0x4020);
+    run({ source: 0x4000, destination: 0xfff0, length: 0x20 });
+    expect([statusOf(0), resultOf(0)]).toEqual([(done | 3) >>> 0, 0x10]);
+    expect([...bench.ram.subarray(0xffee, 0xfff2)]).toEqual([0, 0, 0x5a, 0x5a]);
+    expect(bench.ram.at(-1)).toBe(0x5a);
+  });
+
   test("that fails takes the rest of its chain with it, and no more", () => {
     run(
       { source: 0x2_0000, destination: 0x5000, length: 8, flags: more },

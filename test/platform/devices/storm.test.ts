@@ -119,6 +119,19 @@ describe("a queue", () => {
     expect(bench.messages).toHaveLength(6);
   });
 
+  test("whose record lies across the end of RAM counts it as blocked, and sends", () => {
+    const bench = newStorm();
+    for (const address of [0x1_0000, 0xffff_fff0]) {
+      bench.write(queue(0, record), address);
+      bench.write(queue(0, count), 1);
+      bench.write(queue(0, control), run);
+      bench.advance(bench.now + 100);
+    }
+    expect(bench.read(queue(0, blocked))).toBe(2);
+    expect(bench.messages).toHaveLength(2);
+    expect(bench.ram.every((byte) => byte === 0)).toBe(true);
+  });
+
   test("whose entry is masked sends one message for all when the mask is lifted", () => {
     const bench = newStorm();
     const control0 = 12;

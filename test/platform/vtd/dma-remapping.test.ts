@@ -259,6 +259,38 @@ describe("every reason to block a request", () => {
   });
 });
 
+describe("tables in circles", () => {
+  test("a table that leads to itself at every level ends as a page of itself", () => {
+    const circle = bench.newTable();
+    bench.store(circle, BigInt(circle) | 3n);
+    bench.setContext(function4, { table: circle });
+    bench.memory[circle + 0x123] = 0x5c;
+    expect(bench.dmaRead(0x123)).toBe(0x5c);
+    expect(bench.takeFaults()).toEqual([]);
+  });
+
+  test("two tables that lead to each other", () => {
+    const [one, other] = [bench.newTable(), bench.newTable()];
+    bench.store(one, BigInt(other) | 3n);
+    bench.store(other, BigInt(one) | 3n);
+    bench.setContext(function4, { table: one });
+    bench.memory[one + 8] = 0x21;
+    bench.memory[other + 8] = 0x42;
+    // Three levels: one, other, one; its entry is the page.
+    expect(bench.dmaRead(8)).toBe(0x42);
+    expect(bench.takeFaults()).toEqual([]);
+  });
+
+  test("a root table that is its own context table", () => {
+    bench.store(place.root, BigInt(place.root) | 1n);
+    bench.store(place.root + 8, 0n);
+    expect(bench.dmaRead(0, 0)).toBeUndefined();
+    expect(bench.takeReason()).toBe(FaultReason.ContextInvalid);
+    expect(bench.dmaRead(0, function4)).toBeUndefined();
+    expect(bench.takeReason()).toBe(FaultReason.ContextNotPresent);
+  });
+});
+
 describe("what the unit does not offer is reserved", () => {
   test("snoop control, large pages, pass-through, five levels", () => {
     const small = new VtdBench({

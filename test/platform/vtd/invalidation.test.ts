@@ -264,6 +264,24 @@ describe("the queue", () => {
     expect([statusWord(), bench.status]).toEqual([8, 0]);
   });
 
+  test("that has stopped and is filled beyond its room does what lies between head and tail, once", () => {
+    bench.submit([0n, 0n]);
+    expect(bench.status).toBe(FaultStatusBit.QueueError);
+    // More than there are places: the tail overtakes the head and comes to stand 44 descriptors behind it.
+    for (let n = 0; n < 300; n++) bench.submit(descriptor.wait(place.status, n));
+    expect(head()).toBe(0);
+    bench.write(VtdRegister.FaultStatus, FaultStatusBit.QueueError);
+    expect(head()).toBe((301 - 256) * 16);
+    expect([statusWord(), bench.status]).toEqual([299, 0]);
+  });
+
+  test("whose tail meets its head is empty, however full it is meant to be", () => {
+    bench.submit([0n, 0n]);
+    for (let n = 0; n < 255; n++) bench.submit(descriptor.wait(place.status, 7));
+    bench.write(VtdRegister.FaultStatus, FaultStatusBit.QueueError);
+    expect([head(), statusWord(), bench.status]).toEqual([0, 0, 0]);
+  });
+
   test("an error that is cleared but not mended comes again", () => {
     bench.submit([0n, 0n]);
     bench.write(VtdRegister.FaultStatus, FaultStatusBit.QueueError);
