@@ -1,7 +1,7 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { Activity } from "../../../src/execution/lp-window.ts";
 import type { Assembler } from "../../../src/isa/assembler.ts";
-import { eax, edx, mem32 } from "../../../src/isa/assembler-operands.ts";
+import { eax, edx, mem32, rbx } from "../../../src/isa/assembler-operands.ts";
 import {
   claimNotification,
   postRequest,
@@ -277,5 +277,29 @@ describe("a descriptor", () => {
     expect(claimNotification(m.state.i32, at)).toBe(true);
     expect(postRequest(m.state.i32, at, 0x40)).toBe(false);
     expect(claimNotification(m.state.i32, at)).toBe(false);
+  });
+});
+
+describe("a flood of notifications", () => {
+  it("leaves the guest something to do between two of them", () => {
+    const flooded = new ApicMachine().x2apic().posting().interruptible();
+    flooded.guest((asm) => {
+      const top = asm.here("top");
+      asm.inc(rbx);
+      asm.jmp(top);
+    });
+    let notifications = 0;
+    flooded.hear = (kind) => {
+      if (kind === "posted-interrupts") {
+        notifications += 1;
+        flooded.interrupt(notification);
+      }
+    };
+    flooded.interrupt(notification);
+    flooded.state.activity = Activity.Active;
+    flooded.run(64, (asm) => asm.vmlaunch(), 3000);
+    expect(flooded.vmx.unit.isNonRoot).toBe(true);
+    expect(notifications).toBeGreaterThan(500);
+    expect(flooded.state.gpr32(3)).toBeGreaterThan(notifications / 3);
   });
 });
