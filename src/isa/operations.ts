@@ -253,6 +253,8 @@ export interface OwnOperations {
   compute(cycles: number): void;
   /** Any operation that goes on behind itself. @returns its result */
   execute(operation: Operation): bigint;
+  /** All operations of a part of a script. @returns the part's result */
+  run<Result>(steps: Steps<Result>): Result;
 }
 
 // ——— programs

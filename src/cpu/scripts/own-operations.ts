@@ -2,6 +2,7 @@ import {
   compute,
   type Operation,
   type OwnOperations,
+  type Steps,
   VmxResult,
   vmread,
   vmwrite,
@@ -84,6 +85,12 @@ export class LpOwnOperations implements OwnOperations {
 
   execute(operation: Operation): bigint {
     return this.#execute(operation);
+  }
+
+  run<Result>(steps: Steps<Result>): Result {
+    let step = steps.next();
+    while (step.done !== true) step = steps.next(this.#execute(step.value));
+    return step.value;
   }
 
   #openFields(): CurrentFields | undefined {

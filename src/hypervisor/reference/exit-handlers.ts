@@ -47,7 +47,7 @@ export interface ExitContext {
   /** An interrupt for the host has been acknowledged. */
   took(vector: number): Steps<void> | undefined;
   /** The vCPU has executed HLT. */
-  halted(vcpu: VirtualCpu): Steps<void>;
+  halted(vcpu: VirtualCpu): Steps<void> | undefined;
 }
 
 /** Does what it can at once. @returns what is left that others have to do with, if anything */
@@ -104,9 +104,9 @@ export class ExitHandlers {
    * Something waits for a vCPU that is about to be entered: its interrupt of highest priority is injected, or as soon as it can
    * take one there is to be a VM exit.
    */
-  *prepareInterrupt(vcpu: VirtualCpu): Steps<void> {
+  prepareInterrupt(vcpu: VirtualCpu): void {
     if (this.#posts) {
-      yield* takePosted(vcpu.pages.descriptor, vcpu.pages.virtualApic);
+      this.#own.run(takePosted(vcpu.pages.descriptor, vcpu.pages.virtualApic));
       return;
     }
     if (vcpu.pending.isEmpty) return;
@@ -147,11 +147,15 @@ export class ExitHandlers {
   }
 
   /** HLT: the vCPU rests until an interrupt, or a sibling's kick. */
-  *#halt(vcpu: VirtualCpu): Steps<void> {
+  #halt(vcpu: VirtualCpu): Steps<void> | undefined {
     skipInstructionAtOnce(this.#own);
-    if (this.#posts && !vcpu.hasRequest && this.#isRequesting) return;
-    if (!vcpu.isAwake) yield* this.#loop.halted(vcpu);
-    vcpu.isKicked = false;
+    if (this.#posts && !vcpu.hasRequest && this.#isRequesting) return undefined;
+    const steps = vcpu.isAwake ? undefined : this.#loop.halted(vcpu);
+    if (steps === undefined) {
+      vcpu.isKicked = false;
+      return undefined;
+    }
+    return forgettingKicks(vcpu, steps);
   }
 
   /** The current VMCS's virtual APIC has an interrupt to deliver: handlers of these guests do not nest. */
@@ -272,4 +276,10 @@ export class ExitHandlers {
       if (isMeant) yield* this.#loop.interrupts.interrupt(target, vector, "interrupt", vcpu);
     }
   }
+}
+
+/** Behind HLT kicks that have come so far count no more. */
+function* forgettingKicks(vcpu: VirtualCpu, steps: Steps<void>): Steps<void> {
+  yield* steps;
+  vcpu.isKicked = false;
 }

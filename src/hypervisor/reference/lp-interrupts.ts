@@ -1,4 +1,4 @@
-import { compute, type Steps, store } from "../../isa/operations.ts";
+import { type Steps, store } from "../../isa/operations.ts";
 import type { WakeReason } from "../schedulers/scheduler.ts";
 import { isOutstanding } from "../vmx/posted-interrupts.ts";
 import type { HostLp } from "./host-lp.ts";
@@ -39,7 +39,7 @@ export class VcpuInterrupts {
     if (!this.#posts) {
       vcpu.pending.add(vector);
       yield* this.#attract(vcpu, reason, sender);
-    } else if (yield* postRequest(vcpu, vector)) {
+    } else if (this.#lp.environment.own.run(postRequest(vcpu, vector))) {
       yield* this.#attract(vcpu, reason, sender);
     }
   }
@@ -52,10 +52,12 @@ export class VcpuInterrupts {
 
   /** Somebody has posted for a vCPU that blocked here. */
   *wakePosted(): Steps<void> {
-    yield compute(this.#hypervisor.setup.costs["posted.descheduled"]);
+    const { own } = this.#lp.environment;
+    this.#calls.owe(this.#hypervisor.setup.costs["posted.descheduled"]);
     for (const vcpu of [...this.#lp.blocked]) {
-      if (yield* isOutstanding(vcpu.pages.descriptor))
+      if (own.run(isOutstanding(vcpu.pages.descriptor))) {
         yield* this.#attract(vcpu, "interrupt", undefined);
+      }
     }
   }
 

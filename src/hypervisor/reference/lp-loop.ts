@@ -175,13 +175,16 @@ export class LpLoop implements ExitContext {
   }
 
   /** The vCPU of this LP has halted: polls for a while, then blocks it. */
-  *halted(vcpu: VirtualCpu): Steps<void> {
+  halted(vcpu: VirtualCpu): Steps<void> | undefined {
     vcpu.haltedAt = this.hypervisor.now();
-    if (vcpu.pollLimit > 0 && (yield* this.#poll(vcpu))) {
-      this.policy.endWait(vcpu);
-      return;
-    }
-    yield* this.policy.block(vcpu);
+    if (vcpu.pollLimit > 0) return this.#pollFirst(vcpu);
+    this.policy.block(vcpu);
+    return undefined;
+  }
+
+  *#pollFirst(vcpu: VirtualCpu): Steps<void> {
+    if (yield* this.#poll(vcpu)) this.policy.endWait(vcpu);
+    else this.policy.block(vcpu);
   }
 
   /** Waits with interrupts on. @returns whether there is something for the vCPU */
@@ -225,7 +228,7 @@ export class LpLoop implements ExitContext {
         return;
       } else if (vcpu.hasRequest) {
         vcpu.hasRequest = false;
-        yield* this.#exits.prepareInterrupt(vcpu);
+        this.#exits.prepareInterrupt(vcpu);
       } else if (lp.owed > 0) {
         yield* calls.pay();
       } else if (!lp.isTimerSet) {

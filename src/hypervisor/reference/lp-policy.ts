@@ -105,13 +105,14 @@ export class LpPolicy {
   // ——— what it is told
 
   /** The LP's vCPU has nothing to do until something wakes it. */
-  *block(vcpu: VirtualCpu): Steps<void> {
+  block(vcpu: VirtualCpu): void {
     const hypervisor = this.#hypervisor;
     const lp = this.#lp;
     if (vcpu.vm.usesDescriptors) {
-      if (yield* awaitPost(vcpu, this.#calls.apicId)) {
+      const { own } = lp.environment;
+      if (own.run(awaitPost(vcpu, this.#calls.apicId))) {
         vcpu.hasRequest = true;
-        yield* activate(vcpu, this.#calls.apicId);
+        own.run(activate(vcpu, this.#calls.apicId));
       }
     }
     // From the last look at what is asked of the vCPU on nothing comes between.

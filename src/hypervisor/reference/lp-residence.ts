@@ -46,8 +46,8 @@ export class LpResidence {
       writeHostContinuationAtOnce(lp.environment);
       this.#timers.fetch(vcpu, from);
     }
-    if (vcpu.vm.usesDescriptors && (yield* activate(vcpu, this.#calls.apicId))) {
-      vcpu.hasRequest = true;
+    if (vcpu.vm.usesDescriptors) {
+      if (lp.environment.own.run(activate(vcpu, this.#calls.apicId))) vcpu.hasRequest = true;
     }
     if (vcpu.mustFlush) {
       vcpu.mustFlush = false;

@@ -45,17 +45,20 @@ const glance = 1000;
  */
 export class OutsideWorld {
   readonly #arrivals = new Heap<Arrival>(({ time }) => time);
-  /** How often the doorbell has been rung. */
+  /** How often the agent has been asked to look. */
   #rings = 0n;
   /** vCPUs whose emulated device has something, by the LP that was interrupted for it. */
   readonly #raised = new Map<number, VirtualCpu[]>();
   /** LPs of the hypervisor; the one behind them is this agent's. Undefined: nobody has a device. */
   isNeeded = false;
 
-  /** Something is to arrive. Whoever asks for it then rings: stores the number to the doorbell. */
+  /**
+   * Something is to arrive. Whoever asks for it then rings: stores the number to the doorbell. It is another one than before only
+   * when the agent has to look sooner than it meant to.
+   */
   expect(arrival: Arrival): bigint {
+    if (arrival.time < this.#arrivals.least) this.#rings += 1n;
     this.#arrivals.add(arrival);
-    this.#rings += 1n;
     return this.#rings;
   }
 
@@ -71,11 +74,12 @@ export class OutsideWorld {
    * @param latency from a device's message until it has arrived, in nanoseconds
    */
   *run(setup: OutsideSetup, latency: number): Script {
-    const { doorbell, now } = setup;
+    const { doorbell, now, environment } = setup;
+    const { own } = environment;
     yield* enableApic();
     while (now() === undefined) yield spin(doorbell, 8, 0n, glance);
     for (;;) {
-      const rings = yield load(doorbell, 8);
+      const rings = own.execute(load(doorbell, 8));
       const time = now() ?? 0;
       while (this.#arrivals.least + latency <= time) {
         const arrival = this.#arrivals.take();
@@ -92,7 +96,7 @@ export class OutsideWorld {
     happen();
     posts.posted(noLp, vcpu, guestVector.device);
     if (isPosted) {
-      const owed = yield* postByDescriptor(vcpu, guestVector.device);
+      const owed = environment.own.run(postByDescriptor(vcpu, guestVector.device));
       if (owed !== undefined) yield command(owed.apicId, owed.vector);
       return;
     }
