@@ -43,7 +43,10 @@ export async function runShapes(options: ShapeOptions, ports: BenchPorts): Promi
   const trials = judgeShapes(plan, outcomes);
   if (options.json !== undefined) writeJson(options.json, chosen, trials);
   await ports.print(formatTrials(chosen, trials));
-  if (stop.signal.aborted) return benchStatus.interrupted;
+  if (stop.signal.aborted) {
+    await ports.print("interrupted: these results are partial\n");
+    return benchStatus.interrupted;
+  }
   return trials.every(({ trouble }) => trouble === undefined)
     ? benchStatus.complete
     : benchStatus.partial;

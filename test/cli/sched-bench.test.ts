@@ -251,6 +251,24 @@ describe("vmxon sched shapes", () => {
     expect(out).toMatch(/\n0 of 1 hold with skylake-kvm\n$/);
   });
 
+  it("shows after Ctrl-C what could be judged", async () => {
+    // Both rows have two runs; the fourth drawing is after the third.
+    const json = path("interrupted.json");
+    const { status, out } = await sched(
+      [
+        ...["shapes", "--row", "7,13", "--seeds", "1", "--no-sensitivity", "--threads", "1"],
+        ...["--json", json],
+      ],
+      { isTTY: true, interruptAfter: 4 },
+    );
+    expect(status).toBe(130);
+    expect(out).toMatch(/skylake-kvm: \+0\.0 %: holds\n/);
+    expect(out).toMatch(/not judged: (sampled|exact): not run: DOES NOT HOLD\n/);
+    expect(out).toMatch(/\ninterrupted: these results are partial\n$/);
+    const [, thief] = JSON.parse(readFileSync(json, "utf8"));
+    expect(thief.trials[0].trouble).toMatch(/not run/);
+  });
+
   it("an unknown row is one line", async () => {
     await expect(sched(["shapes", "--row", "2"])).rejects.toThrow(
       /--row: there is no row 2; there are 1, 3/,
