@@ -1,7 +1,7 @@
 /**
- * `npm run bench -- [--runs N] [--only vmxon|bochs|qemu|vtd|scheduling] [--clock wall|cpu]`: the benchmark guests on vmxon and on the peers
- * that are installed, in one sitting and in turns, so that the ratios compare like with like; then the VT-d unit by itself, and the
- * scheduling benchmark.
+ * `npm run bench -- [--runs N] [--only vmxon|bochs|qemu|vtd|posting|growth|scheduling] [--clock wall|cpu]`: the benchmark guests on vmxon
+ * and on the peers that are installed, in one sitting and in turns, so that the ratios compare like with like; then the VT-d unit by
+ * itself, posted interrupts, and the scheduling benchmark. How posting and translation grow with LPs and devices only when asked for.
  * Prints tables and writes bench/results/*.json. Rates are by the wall clock; on a host that has other work, `--clock cpu` takes
  * the processor time of the engine instead.
  */
@@ -16,12 +16,16 @@ import { bochs } from "./engines/bochs.ts";
 import { qemu } from "./engines/qemu.ts";
 import { vmxon } from "./engines/vmxon.ts";
 import { measureFootprint } from "./footprint.ts";
+import { benchGrowth, formatGrowth } from "./growth.ts";
 import { isRoundTrip, rate, readPhases, type TimeBase } from "./phases.ts";
+import { benchPosting, formatPostingRates } from "./posting-rates.ts";
 import { benchScheduling, formatSchedulingRates } from "./scheduling.ts";
 import { measureStart } from "./start-up.ts";
 import { median } from "./statistics.ts";
 import { benchVtd, formatVtdRates } from "./vtd.ts";
 
+/** Seconds of each run with posted interrupts. */
+const deliverySeconds = 2;
 const guest = (name: string): string => projectFile("bench", "guests", name);
 
 interface Job {
@@ -37,7 +41,8 @@ type Rates = Record<string, number[]>;
 const usage = `Usage: npm run bench -- [options]
 
   --runs N           runs of each, whose median counts (default 3)
-  --only NAME        one engine (vmxon, bochs or qemu), vtd: the VT-d unit by itself, or scheduling
+  --only NAME        one engine (vmxon, bochs or qemu), vtd: the VT-d unit by itself, posting: posted interrupts,
+                     scheduling, or growth: of posting and translation with LPs and devices
   --clock wall|cpu   what rates are by: elapsed time, or the engine's processor time (default wall)
   --help             this text
 `;
@@ -76,9 +81,12 @@ const runs = Number(options.runs);
 const engines = [vmxon, bochs, qemu].filter(
   ({ name }) => options.only === undefined || options.only === name,
 );
-if (engines.length === 0 && options.only !== "vtd" && options.only !== "scheduling") {
+/** Parts that are no engine; the last is done only when asked for. */
+const parts = ["vtd", "posting", "scheduling", "growth"];
+if (engines.length === 0 && !parts.includes(options.only ?? "")) {
+  const names = [vmxon, bochs, qemu].map(({ name }) => name);
   process.stderr.write(
-    `bench: --only ${options.only}: no such engine; give vmxon, bochs, qemu, vtd or scheduling\n`,
+    `bench: --only ${options.only}: no such engine; give one of ${[...names, ...parts].join(", ")}\n`,
   );
   process.exit(2);
 }
@@ -122,6 +130,12 @@ if (jobs.length > 0) {
 }
 const vtd = options.only === undefined || options.only === "vtd" ? benchVtd(runs) : undefined;
 if (vtd !== undefined) console.log(formatVtdRates(vtd));
+const effort = { runs, seconds: deliverySeconds };
+const posting =
+  options.only === undefined || options.only === "posting" ? await benchPosting(effort) : undefined;
+if (posting !== undefined) console.log(formatPostingRates(posting));
+const growth = options.only === "growth" ? await benchGrowth(effort) : undefined;
+if (growth !== undefined) console.log(formatGrowth(growth));
 const scheduling =
   options.only === undefined || options.only === "scheduling" ? await benchScheduling() : undefined;
 if (scheduling !== undefined) console.log(formatSchedulingRates(scheduling));
@@ -201,6 +215,8 @@ function writeResults(): void {
     medians: Object.fromEntries(medians),
     all: Object.fromEntries(results),
     vtd,
+    posting,
+    growth,
     scheduling,
     start,
     memoryMebibytes: memory,

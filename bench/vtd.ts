@@ -2,6 +2,7 @@
  * The VT-d unit by itself, on one thread: translations that hit and that miss, interrupts posted and remapped, and DMA of whole
  * pages. Requests come as a device makes them, through its port.
  */
+import { present } from "../src/base/assert.ts";
 import { formatTable } from "../src/cli/table.ts";
 import type { RequesterPort } from "../src/platform/requester.ts";
 import { serverCapabilities } from "../src/platform/vtd/capabilities.ts";
@@ -18,8 +19,9 @@ const place = {
   tables: 0x10_0000,
   data: 0x200_0000,
 } as const;
-const requester = 0x0020;
-const domain = 1n;
+/** Devices are the functions 0 of the slots from this one on, each with a domain of its own. */
+const firstSlot = 4;
+const requesterOf = (device: number): number => (firstSlot + device) << 3;
 const levels = 4;
 /** Mapped pages. The first of them fit the IOTLB; all of them are several times what it holds. */
 const pages = { hit: 1024, all: 16_384 } as const;
@@ -48,10 +50,10 @@ class Machine {
   readonly ram = new Uint8Array(new SharedArrayBuffer(ramBytes));
   readonly words = new Int32Array(this.ram.buffer);
   readonly #view = new DataView(this.ram.buffer);
-  readonly port: RequesterPort;
+  readonly ports: readonly RequesterPort[];
   notifications = 0;
 
-  constructor() {
+  constructor(devices: number) {
     const unit = new VtdUnit({
       memory: {
         words: this.words,
@@ -74,8 +76,8 @@ class Machine {
       },
       capabilities: serverCapabilities,
     });
-    this.port = unit.port(requester);
-    this.#writeTables();
+    this.ports = Array.from({ length: devices }, (_, device) => unit.port(requesterOf(device)));
+    this.#writeTables(devices);
     const write = (offset: number, value: number): void =>
       unit.writeMmio(vtdAddress + offset, 4, value >>> 0);
     write(VtdRegister.RootTable, place.root);
@@ -89,12 +91,15 @@ class Machine {
     this.words.fill(0, place.descriptor / 4, place.descriptor / 4 + 9);
   }
 
-  #writeTables(): void {
+  #writeTables(devices: number): void {
     const store = (address: number, value: bigint): void =>
       this.#view.setBigUint64(address, value, true);
     store(place.root, BigInt(place.context) | 1n);
-    store(place.context + requester * 16, BigInt(place.tables) | 1n);
-    store(place.context + requester * 16 + 8, BigInt(levels - 2) | (domain << 8n));
+    for (let device = 0; device < devices; device++) {
+      const at = place.context + requesterOf(device) * 16;
+      store(at, BigInt(place.tables) | 1n);
+      store(at + 8, BigInt(levels - 2) | (BigInt(device + 1) << 8n));
+    }
     // One table of each upper level, and as many of the lowest as there are pages for.
     for (let level = levels; level > 2; level--) {
       const table = place.tables + (levels - level) * 4096;
@@ -113,7 +118,12 @@ class Machine {
 }
 
 function phases(machine: Machine): readonly Phase[] {
-  const { port } = machine;
+  const { ports } = machine;
+  const devices = ports.length;
+  // In turns. What all of them use together is what one alone would.
+  const port = (n: number): RequesterPort => present(ports[n % devices], "there is no such device");
+  const at = (n: number, count: number): number =>
+    (Math.floor(n / devices) % (count / devices)) * 4096;
   const word = new Uint8Array(4);
   const page = new Uint8Array(4096);
   const address = (index: number): number => 0xfee0_0010 + (index << 5);
@@ -122,40 +132,40 @@ function phases(machine: Machine): readonly Phase[] {
     {
       name: "DMA of 4 bytes, hit",
       ...{ unit: "1000/s", worth: 1e-3 },
-      request: (n) => port.read((n % pages.hit) * 4096, word),
+      request: (n) => port(n).read(at(n, pages.hit), word),
     },
     {
       name: "DMA of 4 bytes, miss",
       ...{ unit: "1000/s", worth: 1e-3 },
-      request: (n) => port.read((n % pages.all) * 4096, word),
+      request: (n) => port(n).read(at(n, pages.all), word),
     },
     {
       name: "DMA write of 4 KiB, hit",
       ...{ unit: "MB/s", worth: megabytes },
-      request: (n) => port.write((n % pages.hit) * 4096, page),
+      request: (n) => port(n).write(at(n, pages.hit), page),
     },
     {
       name: "DMA read of 4 KiB, hit",
       ...{ unit: "MB/s", worth: megabytes },
-      request: (n) => port.read((n % pages.hit) * 4096, page),
+      request: (n) => port(n).read(at(n, pages.hit), page),
     },
     {
       name: "post, notified",
       ...{ unit: "1000/s", worth: 1e-3 },
-      request: () => {
-        port.message(address(entry.posted), 0);
+      request: (n) => {
+        port(n).message(address(entry.posted), 0);
         machine.takePosts();
       },
     },
     {
       name: "post, ON already set",
       ...{ unit: "1000/s", worth: 1e-3 },
-      request: () => port.message(address(entry.posted), 0),
+      request: (n) => port(n).message(address(entry.posted), 0),
     },
     {
       name: "remapped interrupt",
       ...{ unit: "1000/s", worth: 1e-3 },
-      request: () => port.message(address(entry.remapped), 0),
+      request: (n) => port(n).message(address(entry.remapped), 0),
     },
   ];
 }
@@ -174,9 +184,9 @@ function measure(phase: Phase): number {
   return (count / elapsed) * 1000;
 }
 
-/** The median of some runs of each phase, after one that does not count. */
-export function benchVtd(runs: number): readonly VtdRate[] {
-  const machine = new Machine();
+/** The median of some runs of each phase, after one that does not count. @param devices that make the requests in turn */
+export function benchVtd(runs: number, devices = 1): readonly VtdRate[] {
+  const machine = new Machine(devices);
   return phases(machine).map((phase) => {
     measure(phase);
     const rates = Array.from({ length: runs }, () => measure(phase) * phase.worth);
