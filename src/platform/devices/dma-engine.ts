@@ -1,9 +1,10 @@
 import type { Clock } from "../../cpu/ports.ts";
-import { allOnes, type TimedDevice } from "../device.ts";
+import type { TimedDevice } from "../device.ts";
 import type { PciDevice } from "../pci-device.ts";
 import { PciFunction } from "../pci-function.ts";
 import { MsixCapability } from "../pci-msix.ts";
 import type { PciSlot } from "../pci-slot.ts";
+import { registerWindow } from "../register-window.ts";
 import {
   type DmaDescriptor,
   DmaError,
@@ -96,12 +97,10 @@ export class DmaEngine implements PciDevice, TimedDevice {
         interruptPin: 1,
         capabilities: [this.#msix],
         bars: [
-          {
-            space: "memory",
-            bytes: windowBytes,
-            read: (offset, size) => this.#read(offset, size),
-            write: (offset, size, value) => this.#write(offset, size, value),
-          },
+          registerWindow(windowBytes, {
+            read: (offset) => this.#read(offset),
+            write: (offset, value) => this.#write(offset, value),
+          }),
           this.#msix.bar,
         ],
       },
@@ -214,10 +213,7 @@ export class DmaEngine implements PciDevice, TimedDevice {
     return BigInt.asUintN(64, ring + BigInt(this.#head * descriptorBytes + offset));
   }
 
-  #read(offset: number, size: number): number {
-    if (size !== 4 || offset % 4 !== 0) {
-      return allOnes(size);
-    }
+  #read(offset: number): number {
     switch (offset) {
       case register.identification:
         return identificationValue;
@@ -260,10 +256,7 @@ export class DmaEngine implements PciDevice, TimedDevice {
     return halted | busy | (this.#haltedBy << errorShift);
   }
 
-  #write(offset: number, size: number, value: number): void {
-    if (size !== 4 || offset % 4 !== 0) {
-      return;
-    }
+  #write(offset: number, value: number): void {
     switch (offset) {
       case register.control:
         this.#writeControl(value);

@@ -3,6 +3,7 @@ import type { PciDevice } from "../pci-device.ts";
 import { PciFunction } from "../pci-function.ts";
 import { MsiCapability } from "../pci-msi.ts";
 import type { PciSlot } from "../pci-slot.ts";
+import { registerWindow } from "../register-window.ts";
 
 /** Offsets in the memory window. */
 const register = {
@@ -59,12 +60,10 @@ export class Edu implements PciDevice {
         interruptPin: 1,
         capabilities: [this.#msi],
         bars: [
-          {
-            space: "memory",
-            bytes: windowBytes,
-            read: (offset, size) => this.#read(offset, size),
-            write: (offset, size, value) => this.#write(offset, size, value),
-          },
+          registerWindow(windowBytes, {
+            read: (offset) => this.#read(offset),
+            write: (offset, value) => this.#write(offset, value),
+          }),
         ],
       },
       slot,
@@ -81,10 +80,7 @@ export class Edu implements PciDevice {
     this.#dmaCommand = 0;
   }
 
-  #read(offset: number, size: number): number {
-    if (size !== 4 || offset % 4 !== 0) {
-      return allOnes(size);
-    }
+  #read(offset: number): number {
     switch (offset) {
       case register.identification:
         return identificationValue;
@@ -103,10 +99,7 @@ export class Edu implements PciDevice {
     }
   }
 
-  #write(offset: number, size: number, value: number): void {
-    if (size !== 4 || offset % 4 !== 0) {
-      return;
-    }
+  #write(offset: number, value: number): void {
     switch (offset) {
       case register.liveness:
         this.#liveness = ~value >>> 0;

@@ -1,10 +1,11 @@
 import { Heap } from "../../base/heap.ts";
 import type { Clock } from "../../cpu/ports.ts";
-import { allOnes, type TimedDevice } from "../device.ts";
+import type { TimedDevice } from "../device.ts";
 import type { PciDevice } from "../pci-device.ts";
 import { PciFunction } from "../pci-function.ts";
 import { MsixCapability, msixVectorsMax } from "../pci-msix.ts";
 import type { PciSlot } from "../pci-slot.ts";
+import { registerWindow } from "../register-window.ts";
 import { queueControl, queueRegister, StormQueue } from "./storm-queue.ts";
 
 /** Offsets in the memory window. */
@@ -74,12 +75,10 @@ export class Storm implements PciDevice, TimedDevice {
         revision: 1,
         capabilities: [this.#msix],
         bars: [
-          {
-            space: "memory",
-            bytes: windowBytes,
-            read: (offset, size) => this.#read(offset, size),
-            write: (offset, size, value) => this.#write(offset, size, value),
-          },
+          registerWindow(windowBytes, {
+            read: (offset) => this.#read(offset),
+            write: (offset, value) => this.#write(offset, value),
+          }),
           this.#msix.bar,
         ],
       },
@@ -145,10 +144,7 @@ export class Storm implements PciDevice, TimedDevice {
     }
   }
 
-  #read(offset: number, size: number): number {
-    if (size !== 4 || offset % 4 !== 0) {
-      return allOnes(size);
-    }
+  #read(offset: number): number {
     if (offset >= countersStart) {
       return this.#counters[(offset - countersStart) / 4] ?? 0;
     }
@@ -173,10 +169,7 @@ export class Storm implements PciDevice, TimedDevice {
     }
   }
 
-  #write(offset: number, size: number, value: number): void {
-    if (size !== 4 || offset % 4 !== 0) {
-      return;
-    }
+  #write(offset: number, value: number): void {
     if (offset >= countersStart) {
       const index = (offset - countersStart) / 4;
       if (index < this.#counters.length) {
