@@ -34,6 +34,7 @@ import {
 
 const endOfInterrupt = 0x80b;
 const interruptCommand = 0x830;
+const selfIpi = 0x83f;
 const writeBitmap = 0x800;
 const rax = lpOffset.gpr;
 const rcx = lpOffset.gpr + 8;
@@ -56,8 +57,8 @@ export interface Senders {
 }
 
 /**
- * WRMSR at privilege level 0 of two registers of the x2APIC: the guest's virtual end of interrupt; the interrupt command, virtual
- * with IPI virtualization, or the processor's own for a plain interrupt to one other. `ApicVirtualization` and `LocalApic` are the
+ * WRMSR at privilege level 0 of three registers of the x2APIC: the guest's virtual end of interrupt and self-IPI; the interrupt
+ * command, virtual with IPI virtualization, or the processor's own for a plain interrupt to one other. `ApicVirtualization` and `LocalApic` are the
  * authority, and do everything else.
  */
 export function wrmsrAssistant(window: I32, senders: Senders): FunctionBuilder {
@@ -66,7 +67,8 @@ export function wrmsrAssistant(window: I32, senders: Senders): FunctionBuilder {
     const msr = f.let(i32.load(window, rcx));
     const isEnd = f.let(i32.eq(msr, i32.const(endOfInterrupt)));
     const isCommand = f.let(i32.eq(msr, i32.const(interruptCommand)));
-    const isOther = i32.eqz(i32.or(isEnd, isCommand));
+    const isSelf = f.let(i32.eq(msr, i32.const(selfIpi)));
+    const isOther = i32.eqz(any(isEnd, isCommand, isSelf));
     f.if(i32.or(isOther, i32.load(window, lpOffset.cpl)), () => f.return(none));
     const vmcs = f.let(i32.load(window, assistantOffset.receiving));
     f.if(i32.eqz(vmcs), () => {
@@ -81,6 +83,7 @@ export function wrmsrAssistant(window: I32, senders: Senders): FunctionBuilder {
     const exits = isIntercepted(vmcs, msr);
     f.if(any(i32.eqz(isVirtual), exits, holdsCode(window, page)), () => f.return(none));
     f.if(isEnd, () => virtualEnd(f, window, vmcs, page));
+    f.if(isSelf, () => virtualSelfIpi(f, window, vmcs, page));
     virtualCommand(f, window, vmcs, page, senders);
   });
   f.unreachable();
@@ -117,6 +120,11 @@ function virtualEnd(f: FunctionBuilder, window: I32, vmcs: I32, page: I32): void
   const rvi = f.let(i32.and(status, i32.const(byte)));
   setInterruptStatus(f, window, vmcs, i32.or(rvi, i32.shl(svi, i32.const(8))));
   virtualizePpr(f, page, svi);
+  finish(f, window, page, rvi);
+}
+
+/** What is recognized comes right behind the instruction, or waits for RFLAGS.IF. */
+function finish(f: FunctionBuilder, window: I32, page: I32, rvi: I32): void {
   f.if(evaluate(f, window, page, rvi), () => {
     const isEnabled = i32.and(i32.load(window, lpOffset.systemFlags), i32.const(flagBit.IF));
     f.if(
@@ -126,6 +134,26 @@ function virtualEnd(f: FunctionBuilder, window: I32, vmcs: I32, page: I32): void
     );
   });
   f.return(done);
+}
+
+/** "Self-IPI Virtualization". */
+function virtualSelfIpi(f: FunctionBuilder, window: I32, vmcs: I32, page: I32): void {
+  const vector = f.let(i32.load(window, rax));
+  const isIllegal = i32.or(i32.and(vector, i32.const(~byte)), i32.load(window, rdx));
+  f.if(i32.or(isIllegal, i32.eqz(priorityClass(vector))), () => f.return(none));
+  const { SelfIpi, InterruptRequest } = ApicRegister;
+  f.store32(page, vector, SelfIpi);
+  f.store32(page, i32.const(0), SelfIpi + 4);
+  const at = f.let(wordOf(page, vector));
+  f.store32(at, i32.or(i32.load(at, InterruptRequest), bitOf(vector)), InterruptRequest);
+  const status = f.let(interruptStatus(vmcs));
+  const rvi = f.let(i32.and(status, i32.const(byte)));
+  f.if(i32.gtU(vector, rvi), () => {
+    f.set(rvi, vector);
+    const svi = i32.and(status, i32.const(0xff00));
+    setInterruptStatus(f, window, vmcs, i32.or(svi, rvi));
+  });
+  finish(f, window, page, rvi);
 }
 
 /** "IPI Virtualization". */

@@ -50,6 +50,8 @@ const chunks: Readonly<Record<string, Chunk>> = {
   priority: (asm) => writeMsr(asm, 0x808, 0x70),
   noPriority: (asm) => writeMsr(asm, 0x808, 0),
   toItself: (asm) => writeMsr(asm, 0x83f, 0x66),
+  illegalToItself: (asm) => writeMsr(asm, 0x83f, 0x7),
+  abusedToItself: (asm) => writeMsr(asm, 0x83f, 0x77, 1),
   ipi: (asm) => writeMsr(asm, 0x830, 0x91, 0),
   otherIpi: (asm) => writeMsr(asm, 0x830, 0x4_0091, 0),
   unknownIpi: (asm) => writeMsr(asm, 0x830, 0x71, 7),
@@ -73,7 +75,7 @@ const oddities: Readonly<Record<string, (m: ApicMachine) => void>> = {
   descriptorNotAccessed: (m) => m.write32(place.gdt + selector.code64 + 4, 0xaf9a00),
   interruptStack: (m) => m.interruptGate(0x91, 0x8e, 1),
   trapGate: (m) => {
-    for (let vector = 0x40; vector < 0x60; vector++) m.interruptGate(vector, 0x8f);
+    for (let vector = firstVector; vector < 0x100; vector++) m.interruptGate(vector, 0x8f);
   },
   absentGate: (m) => m.interruptGate(0x91, 0x0e),
   shortTable: (m) => m.set("guestIdtrLimit", 0x90 * 16 - 1),
