@@ -41,6 +41,8 @@ export class AddressSpace {
   readonly #vpids = new Int32Array(vmIndexMax + 1);
   readonly #ep4tas = new Float64Array(vmIndexMax + 1);
   #vms = 1;
+  /** The guest met last. */
+  #lastVm = 0;
   /** Index of the VM whose translations are in force. */
   #vm = 0;
   #id = 0;
@@ -279,6 +281,7 @@ export class AddressSpace {
     for (let n = 0; n < this.#live; n++) {
       if (this.#keys[n] === key) {
         this.#id = this.#ids[n] ?? 0;
+        if (n > 0) this.#bringForward(n);
         return;
       }
     }
@@ -287,6 +290,17 @@ export class AddressSpace {
     }
     this.#enterId(key, this.#nextId);
     this.#nextId += 1;
+  }
+  /** Those that are used often are found soon. */
+  #bringForward(n: number): void {
+    const keys = this.#keys;
+    const ids = this.#ids;
+    const key = keys[n - 1] ?? noKey;
+    const id = ids[n - 1] ?? 0;
+    keys[n - 1] = keys[n] ?? noKey;
+    ids[n - 1] = ids[n] ?? 0;
+    keys[n] = key;
+    ids[n] = id;
   }
   #enterId(key: number, id: number): void {
     this.#id = id;
@@ -320,8 +334,12 @@ export class AddressSpace {
   }
 
   #vmIndex(vpid: number, ep4ta: number): number {
+    const last = this.#lastVm;
+    if (last < this.#vms && this.#vpids[last] === vpid && this.#ep4tas[last] === ep4ta) return last;
     for (let vm = 0; vm < this.#vms; vm++) {
       if (this.#vpids[vm] === vpid && this.#ep4tas[vm] === ep4ta) {
+        // Software of the host, which is the first, is found at once.
+        if (vm > 0) this.#lastVm = vm;
         return vm;
       }
     }

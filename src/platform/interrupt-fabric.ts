@@ -63,8 +63,10 @@ export class MailboxFabric implements DeviceFabric {
       this.#post(message.source, entry);
       return;
     }
-    for (const [target, apic] of this.#apics.entries()) {
-      if (isDestination(message, apic, target)) {
+    const apics = this.#apics;
+    for (let target = 0; target < apics.length; target++) {
+      const apic = apics[target];
+      if (apic !== undefined && isDestination(message, apic, target)) {
         this.#post(target, entry);
       }
     }

@@ -39,7 +39,8 @@ export class PublishedApic implements ApicIdentity {
     return (this.#read(ApicRegister.SpuriousVector) & spuriousVectorBit.enable) !== 0;
   }
 
+  /** A plain read of an aligned word is whole, and a message is ordered against a change of these registers by nothing anyway. */
   #read(offset: number): number {
-    return Atomics.load(this.#words, (this.#base + offset) >>> 2) >>> 0;
+    return (this.#words[(this.#base + offset) >>> 2] ?? 0) >>> 0;
   }
 }

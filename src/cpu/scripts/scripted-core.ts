@@ -388,7 +388,6 @@ export class ScriptedCore implements CorePort {
         left = 0;
       }
       stream.cyclesLeft = left;
-      if (left > 0) return undefined;
     }
     if (left <= 0) {
       this.#complete(stream, 0n);

@@ -32,6 +32,8 @@ const vectorMask = 0xffn;
 const vectorBits = 0xff;
 const endOfInterrupt = wrmsr(msr.x2apicEoi, 0n);
 const shorthandShift = 18n;
+/** Destination shorthands of the interrupt command register. */
+const Shorthand = { None: 0, Self: 1, All: 2, Others: 3 } as const;
 /** Exit qualification of a port access. */
 const portShift = 16n;
 const portIsIn = 8n;
@@ -268,12 +270,17 @@ export class ExitHandlers {
   *#sendIpi(vcpu: VirtualCpu, command: bigint): Steps<void> {
     const vector = Number(command & vectorMask);
     const shorthand = Number((command >> shorthandShift) & 3n);
-    const destination = Number(command >> 32n);
-    for (const target of vcpu.vm.vcpus) {
-      const isMeant = [target.index === destination, target === vcpu, true, target !== vcpu][
-        shorthand
-      ];
-      if (isMeant) yield* this.#loop.interrupts.interrupt(target, vector, "interrupt", vcpu);
+    const { vcpus } = vcpu.vm;
+    const { interrupts } = this.#loop;
+    if (shorthand === Shorthand.None) {
+      const target = vcpus[Number(command >> 32n)];
+      if (target !== undefined) yield* interrupts.interrupt(target, vector, "interrupt", vcpu);
+      return;
+    }
+    for (const target of vcpus) {
+      const isMeant =
+        shorthand === Shorthand.All || (shorthand === Shorthand.Self) === (target === vcpu);
+      if (isMeant) yield* interrupts.interrupt(target, vector, "interrupt", vcpu);
     }
   }
 }

@@ -53,8 +53,8 @@ export class LpLoop implements ExitContext {
   readonly #residence: LpResidence;
   readonly #environment: ScriptEnvironment;
   readonly #exits: ExitHandlers;
-  /** Ticks of the preemption timer are nanoseconds shifted by this. */
-  #timerShift = 0;
+  /** Nanoseconds of a tick of the preemption timer. */
+  #tick = 1;
 
   constructor(hypervisor: SharedState, environment: ScriptEnvironment) {
     this.hypervisor = hypervisor;
@@ -75,7 +75,7 @@ export class LpLoop implements ExitContext {
 
   *run(): Script {
     try {
-      this.#timerShift = yield* prepareLp(this.hypervisor, this.#environment);
+      this.#tick = 2 ** (yield* prepareLp(this.hypervisor, this.#environment));
       if (this.lp.index === 0) yield* this.#start();
       for (;;) yield* this.#turn();
     } catch (error) {
@@ -247,7 +247,7 @@ export class LpLoop implements ExitContext {
       return;
     }
     lp.isTimerSet = true;
-    const ticks = Math.min(preemptionTimerMax, Math.ceil(left / 2 ** this.#timerShift));
+    const ticks = Math.min(preemptionTimerMax, Math.ceil(left / this.#tick));
     this.#environment.own.vmwriteLow(vmcsField.preemptionTimerValue, ticks);
   }
 

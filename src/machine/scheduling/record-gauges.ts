@@ -8,16 +8,21 @@ import type {
 } from "../../hypervisor/schedulers/scheduler.ts";
 
 const readyCounter = "ready vCPUs";
+/** A vCPU's gauges are recorded no oftener than once in so many nanoseconds. */
+const samplingPeriod = 100_000;
 
 /**
- * A scheduler that also records by what its policy judges each vCPU, whenever the vCPU has been charged for time, and how many vCPUs are
- * ready and not on an LP.
+ * A scheduler that also records by what its policy judges each vCPU, now and then when the vCPU has been charged for time, and how
+ * many vCPUs are ready and not on an LP, whenever that changes.
  */
 export class GaugeRecorder implements Scheduler {
   readonly #inner: Scheduler;
   readonly #host: SchedulerHost;
   readonly #recorder: RunRecorder;
   readonly #ready = new Set<VcpuHandle>();
+  #recordedReady = -1;
+  /** By vCPU: when its gauges are to be recorded again. */
+  readonly #sampleAt: number[] = [];
 
   constructor(inner: Scheduler, host: SchedulerHost, recorder: RunRecorder) {
     this.#inner = inner;
@@ -49,10 +54,12 @@ export class GaugeRecorder implements Scheduler {
 
   ran(vcpu: VcpuHandle, lp: number, ns: number): void {
     this.#inner.ran(vcpu, lp, ns);
-    const gauges = this.#inner.gauges?.(vcpu) ?? {};
-    for (const [name, value] of Object.entries(gauges)) {
+    const now = this.#host.now();
+    if (now < (this.#sampleAt[vcpu.id] ?? 0)) return;
+    this.#sampleAt[vcpu.id] = now + samplingPeriod;
+    for (const [name, value] of Object.entries(this.gauges(vcpu))) {
       const counter = this.#recorder.counterNamed(name);
-      this.#recorder.counter(this.#host.now(), noLp, vcpu.id, counter, value);
+      this.#recorder.counter(now, noLp, vcpu.id, counter, value);
     }
   }
 
@@ -72,6 +79,8 @@ export class GaugeRecorder implements Scheduler {
   }
 
   #recordReady(): void {
+    if (this.#ready.size === this.#recordedReady) return;
+    this.#recordedReady = this.#ready.size;
     const counter = this.#recorder.counterNamed(readyCounter);
     this.#recorder.counter(this.#host.now(), noLp, noVcpu, counter, this.#ready.size);
   }
