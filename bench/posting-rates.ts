@@ -38,6 +38,7 @@ const undisturbed = {
   driver: "threads",
 } as const;
 const deterministicPosts = 200_000;
+const warmUpPosts = 50_000;
 
 export interface Effort {
   readonly runs: number;
@@ -78,7 +79,7 @@ export async function measureDeliveries(
   };
 }
 
-/** Posts per second of processor time under the deterministic driver, start included; the median of some runs. */
+/** Posts per second of processor time under the deterministic driver, start included; the median of some runs, after one that does not count. */
 export async function measurePosts(runs: number, given: Partial<PostingOptions>): Promise<number> {
   const rates: number[] = [];
   const options: PostingOptions = {
@@ -88,6 +89,7 @@ export async function measurePosts(runs: number, given: Partial<PostingOptions>)
     rate: Number.POSITIVE_INFINITY,
     ...given,
   };
+  await runPosting({ ...options, posts: warmUpPosts }, 0);
   for (let run = 1; run <= runs; run++) {
     const { lps, devices } = options;
     process.stderr.write(`run ${run} of ${runs}: deterministic, ${describe({ lps, devices })}\n`);

@@ -85,7 +85,8 @@ export function createSoftware(
   const { lps, vcpus, bug, ipiVirtualization } = options;
   const vectors = hypervisorVectors(options);
   let now: () => number = () => 0;
-  let startedAt = 0;
+  /** When everybody was ready and the devices had been started. */
+  let startedAt: number | undefined;
   const none = Number.POSITIVE_INFINITY;
   return postingSoftware({
     setup: { lps, vcpus, ipiVirtualization, bug, observer: noObserver },
@@ -112,8 +113,10 @@ export function createSoftware(
       rests: false,
       account: (vcpu, vector) => accountPost(now, vcpu, vector),
       patience: restCyclesMax,
-      enough: (made) =>
-        made >= options.posts || now() - startedAt >= options.seconds * cyclesPerSecond,
+      enough: (made) => {
+        startedAt ??= now();
+        return made >= options.posts || now() - startedAt >= options.seconds * cyclesPerSecond;
+      },
       quiet: () => undefined,
       tick: () => undefined,
     },
@@ -123,7 +126,6 @@ export function createSoftware(
     onLoad,
     onStart: (environment) => {
       now = environment.now;
-      startedAt = now();
     },
   });
 }
