@@ -19,7 +19,7 @@ import { measureFootprint } from "./footprint.ts";
 import { benchGrowth, formatGrowth } from "./growth.ts";
 import { isRoundTrip, rate, readPhases, type TimeBase } from "./phases.ts";
 import { benchPosting, formatPostingRates } from "./posting-rates.ts";
-import { benchScheduling, formatSchedulingRates } from "./scheduling.ts";
+import { benchScheduling, formatSchedulingFigures } from "./scheduling.ts";
 import { measureStart } from "./start-up.ts";
 import { median } from "./statistics.ts";
 import { benchVtd, formatVtdRates } from "./vtd.ts";
@@ -137,8 +137,10 @@ if (posting !== undefined) console.log(formatPostingRates(posting));
 const growth = options.only === "growth" ? await benchGrowth(effort) : undefined;
 if (growth !== undefined) console.log(formatGrowth(growth));
 const scheduling =
-  options.only === undefined || options.only === "scheduling" ? await benchScheduling() : undefined;
-if (scheduling !== undefined) console.log(formatSchedulingRates(scheduling));
+  options.only === undefined || options.only === "scheduling"
+    ? await benchScheduling(runs)
+    : undefined;
+if (scheduling !== undefined) console.log(formatSchedulingFigures(scheduling));
 const start = usable.includes(vmxon) ? await measureStart(guest("bench64.mb"), 4) : undefined;
 const memory = usable.includes(vmxon) ? await measureFootprint(guest("bench64.mb")) : undefined;
 if (start !== undefined) {

@@ -1,21 +1,40 @@
 /**
  * The scheduling benchmark as a program: how much simulated time and how many events of a run record a second of the host's
- * processor time brings, on one thread, by policy and scenario; and what an event costs as the machine grows.
+ * processor time brings, by policy and scenario; what an event costs as the machine grows; what a second thread brings to a sweep; what
+ * traces and reports add.
  */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { runBench } from "../src/cli/sched-bench.ts";
 import { formatTable } from "../src/cli/table.ts";
 import { defaultProfile } from "../src/hypervisor/costs/built-in-profiles.ts";
+import type { Scenario } from "../src/hypervisor/scenario.ts";
 import { builtInScenarios } from "../src/hypervisor/scenarios/built-in.ts";
+import { planBench } from "../src/machine/scheduling/bench-plan.ts";
 import type { SchedulingJob } from "../src/machine/scheduling/job.ts";
 import { runSchedulingJob } from "../src/machine/scheduling/run-scheduling-job.ts";
+import { sweepJobs } from "../src/machine/scheduling/sweep.ts";
+import { median } from "./statistics.ts";
 
 export interface SchedulingRate {
   readonly scenario: string;
   readonly policy: string;
   readonly lps: number;
   readonly vcpus: number;
-  /** Simulated seconds, and events, to a second of processor time. */
+  /** Simulated seconds, and events, to a second of processor time, that of compiling and collecting included. */
   readonly speed: number;
   readonly eventsPerSecond: number;
+}
+
+export interface SchedulingFigures {
+  readonly rates: readonly SchedulingRate[];
+  /** Cost of an event on the most LPs over that on the fewest, by scenario. */
+  readonly growth: Readonly<Record<string, number>>;
+  /** A sweep's elapsed time with one thread over that with two; undefined: it was not measured. */
+  readonly poolRatio: number | undefined;
+  /** Processor time with a trace and a report over that without. */
+  readonly outputRatio: number | undefined;
 }
 
 interface Setting {
@@ -26,29 +45,52 @@ interface Setting {
   readonly milliseconds: number;
 }
 
-const warmUpMs = 20;
+/** Before the clock counts, so that what is run often is compiled. */
+const warmUpMs = 200;
 
 /** Sixteen LPs with three vCPUs to each, or nearly: the rates asked for are 2 s/s and 300 000 events/s. */
 const settings: readonly Setting[] = [
-  { scenario: "mixed", policy: "credit", lps: 16, overcommit: 1, milliseconds: 300 },
-  { scenario: "mixed", policy: "eevdf", lps: 16, overcommit: 1, milliseconds: 100 },
-  { scenario: "hogs", policy: "eevdf", lps: 16, overcommit: 3, milliseconds: 1000 },
+  { scenario: "mixed", policy: "credit", lps: 16, overcommit: 1, milliseconds: 1500 },
+  { scenario: "mixed", policy: "eevdf", lps: 16, overcommit: 1, milliseconds: 3000 },
+  { scenario: "hogs", policy: "eevdf", lps: 16, overcommit: 3, milliseconds: 4000 },
   { scenario: "spinlock-ticket", policy: "credit", lps: 4, overcommit: 1, milliseconds: 500 },
 ];
 /** The same load on each LP, on ever more of them. */
-const growth: readonly Setting[] = [4, 16, 64].map((lps) => ({
-  scenario: "producer-consumer",
+const sizes = [4, 16, 64] as const;
+const growing: readonly (readonly [scenario: string, overcommit: number, lpMs: number])[] = [
+  ["hogs", 3, 40_000],
+  ["producer-consumer", 2, 5000],
+];
+const mixed = {
+  scenario: "mixed",
   policy: "eevdf",
-  lps,
-  overcommit: 2,
-  milliseconds: 800 / lps,
-}));
+  lps: 16,
+  overcommit: 1,
+  milliseconds: 500,
+} as const;
 
-/** Runs them all, one after another. */
-export async function benchScheduling(): Promise<readonly SchedulingRate[]> {
+/** Measures everything, one after another; each ratio is the median of so many. */
+export async function benchScheduling(runs = 3): Promise<SchedulingFigures> {
   const rates: SchedulingRate[] = [];
-  for (const setting of [...settings, ...growth]) rates.push(await measure(setting));
-  return rates;
+  for (const setting of settings) rates.push(await measure(setting));
+  const growth: Record<string, number> = {};
+  for (const [scenario, overcommit, lpMs] of growing) {
+    const costs: number[] = [];
+    for (const lps of sizes) {
+      const milliseconds = lpMs / lps;
+      const rate = await measure({ scenario, policy: "eevdf", lps, overcommit, milliseconds });
+      rates.push(rate);
+      costs.push(1 / rate.eventsPerSecond);
+    }
+    growth[scenario] = (costs.at(-1) ?? 0) / (costs[0] ?? 1);
+  }
+  const pool: number[] = [];
+  const output: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    pool.push((await sweepSeconds(1)) / (await sweepSeconds(2)));
+    output.push((await benchSeconds(true)) / (await benchSeconds(false)));
+  }
+  return { rates, growth, poolRatio: median(pool), outputRatio: median(output) };
 }
 
 async function measure(setting: Setting): Promise<SchedulingRate> {
@@ -69,30 +111,84 @@ async function measure(setting: Setting): Promise<SchedulingRate> {
 async function timed(job: SchedulingJob) {
   const before = process.cpuUsage();
   const { events, vcpus, ending } = await runSchedulingJob(job);
-  const { user, system } = process.cpuUsage(before);
+  const seconds = processorSeconds(before);
   if (ending.type !== "completed") throw new Error(`${job.scenario.name}: ${ending.type}`);
-  return { seconds: (user + system) / 1e6, events: events.time.length, vcpus: vcpus.length };
+  return { seconds, events: events.time.length, vcpus: vcpus.length };
+}
+
+function processorSeconds(since: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(since);
+  return (user + system) / 1e6;
+}
+
+/** Elapsed time of eight runs side by side. */
+async function sweepSeconds(threads: number): Promise<number> {
+  const jobs = Array.from({ length: 8 }, (_, seed) => ({
+    ...jobOf(mixed, mixed.milliseconds),
+    seed,
+  }));
+  const before = performance.now();
+  const outcomes = await sweepJobs(jobs, { threads });
+  if (outcomes.some(({ type }) => type !== "done")) throw new Error("a run of the sweep failed");
+  return (performance.now() - before) / 1000;
+}
+
+/** Processor time of a bench, with a trace and a report or without. */
+async function benchSeconds(writes: boolean): Promise<number> {
+  const { policy, lps, overcommit, milliseconds } = mixed;
+  const plan = planBench({
+    policies: [{ label: policy, source: { type: "built-in", name: policy }, parameters: {} }],
+    scenarios: [{ scenario: scenarioOf(mixed), lps, duration: milliseconds * 1e6 }],
+    overcommits: [overcommit],
+    seeds: [1],
+    costs: [defaultProfile],
+    check: false,
+    keepRecords: writes,
+  });
+  const folder = mkdtempSync(join(tmpdir(), "vmxon-bench-"));
+  const file = (name: string): string | undefined => (writes ? join(folder, name) : undefined);
+  const before = process.cpuUsage();
+  try {
+    await runBench(
+      plan,
+      { json: undefined, csv: undefined, report: file("report.html"), trace: file("trace") },
+      {
+        print: async () => undefined,
+        terminal: { isTTY: false, columns: 80, write: () => true },
+        now: () => performance.now(),
+        onInterrupt: () => () => undefined,
+        sweep: { threads: 1 },
+      },
+    );
+    return processorSeconds(before);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function scenarioOf({ scenario: wanted }: Setting): Scenario {
+  const scenario = builtInScenarios.find(({ name }) => name === wanted);
+  if (scenario === undefined) throw new Error(`no scenario ${wanted}`);
+  return scenario;
 }
 
 function jobOf(setting: Setting, milliseconds: number): SchedulingJob {
-  const scenario = builtInScenarios.find(({ name }) => name === setting.scenario);
-  if (scenario === undefined) throw new Error(`no scenario ${setting.scenario}`);
   const { policy, lps, overcommit } = setting;
   return {
     policy: { type: "built-in", name: policy },
     parameters: {},
-    ...{ scenario, lps, overcommit },
+    ...{ scenario: scenarioOf(setting), lps, overcommit },
     duration: milliseconds * 1e6,
     seed: 1,
     costs: defaultProfile,
     check: false,
-    keepRecord: true,
+    keepRecord: false,
   };
 }
 
-export function formatSchedulingRates(rates: readonly SchedulingRate[]): string {
+export function formatSchedulingFigures(figures: SchedulingFigures): string {
   const headings = ["scenario", "policy", "LPs", "vCPUs", "simulated s/s", "events/s", "us/event"];
-  const rows = rates.map(({ scenario, policy, lps, vcpus, speed, eventsPerSecond }) => [
+  const rows = figures.rates.map(({ scenario, policy, lps, vcpus, speed, eventsPerSecond }) => [
     scenario,
     policy,
     String(lps),
@@ -101,5 +197,15 @@ export function formatSchedulingRates(rates: readonly SchedulingRate[]): string 
     eventsPerSecond.toFixed(0),
     (1e6 / eventsPerSecond).toFixed(2),
   ]);
-  return formatTable([headings, ...rows]);
+  const { growth, poolRatio, outputRatio } = figures;
+  const ratio = (value: number | undefined): string => value?.toFixed(2) ?? "not measured";
+  const ratios = [
+    ...Object.entries(growth).map(([scenario, value]) => [
+      `an event of ${scenario} on 64 LPs, by 4 LPs`,
+      ratio(value),
+    ]),
+    ["a sweep on one thread, by two", ratio(poolRatio)],
+    ["with trace and report, by without", ratio(outputRatio)],
+  ];
+  return `${formatTable([headings, ...rows])}\n${formatTable([["ratio", ""], ...ratios])}`;
 }
