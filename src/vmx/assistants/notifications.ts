@@ -108,7 +108,6 @@ function isMoreThan(window: I32, pending: I32): I32 {
     i32.and(pending, i32.const(~(Pending.Mailbox | Pending.Events))),
     i32.xor(i32.and(mode, i32.const(codeMode.sizeMask)), i32.const(codeMode.bits64)),
     i32.and(mode, i32.const(codeMode.single)),
-    isRestricted(window),
     i32.load(window, lpOffset.interruptibility),
     i32.load(window, lpOffset.activity),
     i32.and(
@@ -226,6 +225,7 @@ export function interruptDelivery(
     const page = f.let(virtualApicPage(vmcs));
     const vector = f.let(i32.and(interruptStatus(vmcs), i32.const(0xff)));
     const offset = f.let(i32.shl(vector, i32.const(4)));
+    giveUpIf(isRestricted(window));
     giveUpIf(i32.gtU(i32.add(offset, i32.const(15)), i32.load(window, lpOffset.idtrLimit)));
     const linear = i64.add(i64.load(window, lpOffset.idtrBase), i64.extendU(offset));
     const gate = f.let(callValue("i32", readable, linear, i32.const(15)));

@@ -87,7 +87,11 @@ const oddities: Readonly<Record<string, (m: ApicMachine) => void>> = {
       BigInt(vmxPlace.guestStack - 0x1000),
       BigInt(vmxPlace.guestStack - 0x1000) | noExecute | 1n,
     ),
-  quickStepping: (m) => m.set("guestRflags", flagBit.IF | flagBit.AC | 2),
+  user: (m) => {
+    m.set("guestCsSelector", selector.userCode64).set("guestCsAccessRights", 0xa0fb);
+    m.set("guestSsSelector", selector.userData).set("guestSsAccessRights", 0xc0f3);
+  },
+  openAccess: (m) => m.set("guestRflags", flagBit.IF | flagBit.AC | 2),
   noMsrBitmaps: (m) => m.disable("primary.useMsrBitmaps"),
 };
 
@@ -180,6 +184,8 @@ function stateOf({ lp, state, vmx: { unit } }: ApicMachine) {
   );
   const at = (offset: number, bytes: number) =>
     Buffer.from(state.u8.slice(state.base + offset, state.base + offset + bytes)).toString("hex");
+  const ramAt = (address: number, bytes: number) =>
+    Buffer.from(state.u8.slice(address, address + bytes)).toString("hex");
   const { vmcs } = unit;
   return {
     registers: at(lpOffset.gpr, 128),
@@ -200,6 +206,7 @@ function stateOf({ lp, state, vmx: { unit } }: ApicMachine) {
     ).toString("hex"),
     descriptor: Array.from(state.u32.slice(descriptor >>> 2, (descriptor >>> 2) + 16)),
     log: Buffer.from(state.u8.slice(log, log + logBytes)).toString("base64"),
+    innerStack: ramAt(place.innerStack - 0x200, 0x200),
     stack: Buffer.from(state.u8.slice(vmxPlace.guestStack - 0x2000, vmxPlace.guestStack)).toString(
       "base64",
     ),
@@ -285,6 +292,15 @@ describe("posted interrupts without TypeScript", () => {
     expect(plain).toBe(80);
     // What has come before a run is looked at before its first block.
     expect(assisted).toBe(20);
+  });
+  it("are moved there also where the delivery is not ordinary", () => {
+    const plain = runBoth({
+      ...ordinary,
+      oddities: ["user"],
+      loop: ["wait"],
+      steps: steps(20, 300),
+    });
+    expect(plain).toEqual([80, 80]);
   });
   it("are sent and delivered there, from guest to guest", () => {
     const [plain = 0, assisted = 0] = runBoth({
