@@ -57,7 +57,7 @@ function postingCommand(action: (options: StressOptions) => Promise<void>): Comm
       parseCount(flags.split(" ")[0] ?? "", least, most),
     );
   const rate = (flags: string, text: string): Option =>
-    option(flags, `${text} per second, 0 for none`, parseRate(flags.split(" ")[0] ?? ""));
+    option(flags, `${text}, per second, 0 for none`, parseRate(flags.split(" ")[0] ?? ""));
   return new Command("posting")
     .summary("post interrupts from all sides")
     .description(
@@ -86,11 +86,16 @@ function postingCommand(action: (options: StressOptions) => Promise<void>): Comm
         defaults.affinity,
       ),
     )
-    .addOption(rate("--lines <rate>", "emulated interrupt lines that rise").default(defaults.lines))
     .addOption(
-      rate("--blocked <rate>", "device messages that the VT-d unit must block").default(
-        defaults.blocked,
+      rate("--lines <rate>", "emulated interrupt lines that rise (deterministic driver)").default(
+        defaults.lines,
       ),
+    )
+    .addOption(
+      rate(
+        "--blocked <rate>",
+        "device messages that the VT-d unit must block (deterministic driver)",
+      ).default(defaults.blocked),
     )
     .option("--ipi-virt", "the processor posts the guest's IPIs (IPI virtualization)")
     .addOption(

@@ -34,7 +34,7 @@ const cyclesPerSecond = 1e9;
 /** Nanoseconds for a turn of the guest's empty loop, roughly: what makes rates of guests. */
 const turnNanoseconds = 4;
 const workTurns = 200;
-const restCyclesMax = 10_000_000_000;
+const restCyclesMax = 30_000_000_000;
 
 export const deviceVector = (index: number): number => firstDeviceVector + index;
 export const deviceRecord = (index: number): number =>
