@@ -100,16 +100,16 @@ export class GuestEvents {
   }
   /** An event has been delivered to the guest: the trap comes before the first instruction of its handler. */
   delivered(): void {
-    if (this.#hasMonitorTrap && this.#unit.isNonRoot) {
+    if (this.#hasMonitorTrap() && this.#unit.isNonRoot) {
       this.requestMtf();
     }
   }
   get stepping(): boolean {
     return (
-      this.#unit.isNonRoot && (this.#isMtfPending || this.#hasMonitorTrap || this.#apic.isBusy)
+      this.#unit.isNonRoot && (this.#isMtfPending || this.#hasMonitorTrap() || this.#apic.isBusy)
     );
   }
-  get #hasMonitorTrap(): boolean {
+  #hasMonitorTrap(): boolean {
     return (this.#unit.controls.primary & primary.monitorTrapFlag) !== 0;
   }
   /** The guest has executed something since it began, or since the last boundary. */
@@ -166,7 +166,7 @@ export class GuestEvents {
 
   #monitorTrap(): boolean {
     const hasStepped = this.#hasStepped();
-    if (!this.#isMtfPending && !(hasStepped && this.#hasMonitorTrap)) {
+    if (!this.#isMtfPending && !(hasStepped && this.#hasMonitorTrap())) {
       return false;
     }
     this.#isMtfPending = false;

@@ -64,6 +64,10 @@ export class NonRootIntercepts implements Intercepts {
   // ——— instructions
 
   instruction(which: InterceptedInstruction, insn: InstructionView, operand: bigint): boolean {
+    // By far the most frequent one where software waits, and in no table.
+    if (which === "PAUSE") {
+      return this.#pause(insn);
+    }
     const row = interceptTable[which];
     if (row !== undefined) {
       return this.#tabled(which, row, insn, operand);
@@ -75,8 +79,6 @@ export class NonRootIntercepts implements Intercepts {
         return this.#msr(exitReason.wrmsr, insn, Number(operand), true);
       case "MWAIT":
         return this.#mwait(insn);
-      case "PAUSE":
-        return this.#pause(insn);
       case "XSAVES":
         return this.#extendedState(exitReason.xsaves, insn, operand);
       case "XRSTORS":

@@ -10,6 +10,8 @@ import { lpOffset } from "../execution/lp-window.ts";
 export class PreemptionTimer {
   readonly #lp: LogicalProcessor;
   readonly #shift: bigint;
+  /** Cycles of the counter to one of the timer. */
+  readonly #tick: number;
   #isRunning = false;
   readonly #known = { deadline: 0, offsetLow: 0, offsetHigh: 0, isValid: false };
   /** Value of the counter's upper bits at which the timer is at zero. */
@@ -18,13 +20,25 @@ export class PreemptionTimer {
   constructor(lp: LogicalProcessor, shift: number) {
     this.#lp = lp;
     this.#shift = BigInt(shift);
+    this.#tick = 2 ** shift;
   }
 
   /** @param value u32 */
   start(value: number): void {
     this.#isRunning = true;
-    this.#known.isValid = false;
-    this.#zeroAt = this.#now() + BigInt(value);
+    const { state, clock } = this.#lp;
+    const known = this.#known;
+    known.offsetLow = state.read32(lpOffset.tscOffset);
+    known.offsetHigh = state.readHigh32(lpOffset.tscOffset);
+    // Mostly the counter is the clock, a number that does not need 64 bits.
+    known.isValid = known.offsetLow === 0 && known.offsetHigh === 0;
+    if (known.isValid) {
+      const zeroAt = Math.floor(clock.now() / this.#tick) + value;
+      known.deadline = zeroAt * this.#tick;
+      this.#zeroAt = BigInt(zeroAt);
+    } else {
+      this.#zeroAt = this.#now() + BigInt(value);
+    }
     endTurnBefore(this.deadline, this.#lp.state, this.#lp.clock);
   }
   stop(): void {
@@ -35,7 +49,7 @@ export class PreemptionTimer {
     return this.#isRunning;
   }
   get hasExpired(): boolean {
-    return this.#isRunning && this.#now() >= this.#zeroAt;
+    return this.#isRunning && this.#lp.clock.now() >= (this.deadline ?? 0);
   }
   /** What is left, u32. */
   get remaining(): number {

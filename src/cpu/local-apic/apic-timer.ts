@@ -31,7 +31,7 @@ export class ApicTimer {
    * @returns true when the count reached zero (or the TSC its deadline) since the last look
    */
   advance(now: number): boolean {
-    if (this.#mode === TimerMode.TscDeadline) {
+    if (this.#mode() === TimerMode.TscDeadline) {
       return this.#advanceDeadline(now);
     }
     const expiry = this.#expiry;
@@ -39,9 +39,9 @@ export class ApicTimer {
     if (expiry < 0 || tick < expiry) {
       return false;
     }
-    const period = this.#initialCount * this.#divisor;
+    const period = this.#initialCount() * this.#divisor();
     this.#expiry =
-      this.#mode === TimerMode.Periodic && period > 0
+      this.#mode() === TimerMode.Periodic && period > 0
         ? expiry + period * (Math.floor((tick - expiry) / period) + 1)
         : stopped;
     return true;
@@ -49,7 +49,7 @@ export class ApicTimer {
 
   /** Clock value of the next expiry, undefined when none is to come. */
   nextExpiry(): number | undefined {
-    if (this.#mode === TimerMode.TscDeadline) {
+    if (this.#mode() === TimerMode.TscDeadline) {
       const state = this.#state;
       const low = state.read32(lpOffset.tscDeadline);
       const high = state.readHigh32(lpOffset.tscDeadline);
@@ -65,19 +65,19 @@ export class ApicTimer {
 
   /** Current count; `advance` has been called for `now`. */
   currentCount(now: number): number {
-    if (this.#expiry < 0 || this.#mode === TimerMode.TscDeadline) {
+    if (this.#expiry < 0 || this.#mode() === TimerMode.TscDeadline) {
       return 0;
     }
-    return Math.ceil((this.#expiry - this.#rate.tickAt(now)) / this.#divisor);
+    return Math.ceil((this.#expiry - this.#rate.tickAt(now)) / this.#divisor());
   }
 
   /** A write of the initial count starts the count, or stops it when zero; it is lost in TSC-deadline mode. */
   start(count: number, now: number): void {
-    if (this.#mode === TimerMode.TscDeadline) {
+    if (this.#mode() === TimerMode.TscDeadline) {
       return;
     }
     this.#page.write(ApicRegister.InitialCount, count);
-    this.#expiry = count === 0 ? stopped : this.#rate.tickAt(now) + count * this.#divisor;
+    this.#expiry = count === 0 ? stopped : this.#rate.tickAt(now) + count * this.#divisor();
   }
 
   /** A write of the divide configuration: the count goes on from where it is, at the new rate. */
@@ -85,7 +85,7 @@ export class ApicTimer {
     const count = this.currentCount(now);
     this.#page.write(ApicRegister.DivideConfiguration, configuration);
     if (this.#expiry >= 0) {
-      this.#expiry = this.#rate.tickAt(now) + count * this.#divisor;
+      this.#expiry = this.#rate.tickAt(now) + count * this.#divisor();
     }
   }
 
@@ -103,14 +103,14 @@ export class ApicTimer {
     return this.#state.get("tscDeadline");
   }
   set deadlineRegister(value: bigint) {
-    if (this.#mode === TimerMode.TscDeadline) {
+    if (this.#mode() === TimerMode.TscDeadline) {
       this.#state.set("tscDeadline", value);
     }
   }
 
   #advanceDeadline(now: number): boolean {
-    const deadline = this.#state.get("tscDeadline");
-    if (deadline === 0n || now < this.#cycleOfTsc(deadline)) {
+    const expiry = this.nextExpiry();
+    if (expiry === undefined || now < expiry) {
       return false;
     }
     this.#state.set("tscDeadline", 0n);
@@ -123,13 +123,13 @@ export class ApicTimer {
     return Math.min(Math.max(Number(tsc - offset), 0), Number.MAX_SAFE_INTEGER);
   }
 
-  get #mode(): number {
+  #mode(): number {
     return timerMode(this.#page.read(ApicRegister.LvtTimer));
   }
-  get #initialCount(): number {
+  #initialCount(): number {
     return this.#page.read(ApicRegister.InitialCount);
   }
-  get #divisor(): number {
+  #divisor(): number {
     return divisor(this.#page.read(ApicRegister.DivideConfiguration));
   }
   get #expiry(): number {

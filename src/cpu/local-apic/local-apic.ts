@@ -357,19 +357,19 @@ export class LocalApic {
     // What expired before this write still counts.
     this.poll(this.#options.clock.now());
     this.#page.write(ApicRegister.SpuriousVector, value);
-    if (!this.#softwareEnabled) {
+    if (!this.#softwareEnabled()) {
       for (const entry of lvtRegisters) {
         this.#page.write(entry, this.#page.read(entry) | lvt.masked);
       }
     }
   }
 
-  get #softwareEnabled(): boolean {
+  #softwareEnabled(): boolean {
     return (this.#page.read(ApicRegister.SpuriousVector) & spuriousVectorBit.enable) !== 0;
   }
 
   #lvtValue(value: number): number {
-    return this.#softwareEnabled ? value : value | lvt.masked;
+    return this.#softwareEnabled() ? value : value | lvt.masked;
   }
 
   #writeLvtTimer(value: number): void {
@@ -525,7 +525,7 @@ export class LocalApic {
       this.#error(ApicError.ReceiveIllegalVector);
       return;
     }
-    if (!this.#softwareEnabled) {
+    if (!this.#softwareEnabled()) {
       return;
     }
     const page = this.#page;
@@ -539,7 +539,7 @@ export class LocalApic {
   }
 
   #acceptExternal(): void {
-    if (this.#softwareEnabled) {
+    if (this.#softwareEnabled()) {
       this.#page.write(ApicPrivate.externalLatched, 1);
       this.#signal();
     }

@@ -150,10 +150,10 @@ export class ScriptedCore implements CorePort {
       // A VM exit or an interrupt may lead from machine code to a script.
       system: (record) => {
         const outcome = host.system(record);
-        return outcome === Outcome.Jump && this.#isInScript ? Outcome.JumpAndLeave : outcome;
+        return outcome === Outcome.Jump && this.#isInScript() ? Outcome.JumpAndLeave : outcome;
       },
       fetch: () => {
-        if (this.#isInScript) throw scriptReached;
+        if (this.#isInScript()) throw scriptReached;
         return host.fetch();
       },
     });
@@ -208,9 +208,9 @@ export class ScriptedCore implements CorePort {
   run(budget: number): RunExit {
     let left = budget;
     while (left > 0) {
-      if ((this.#i32[this.#pending] ?? 0) !== 0 && !this.#isHeedless) return RunExit.Pending;
+      if ((this.#i32[this.#pending] ?? 0) !== 0 && !this.#isHeedless()) return RunExit.Pending;
       const before = this.retired;
-      const exit = this.#isInScript ? this.#operation() : this.#machineCode(left);
+      const exit = this.#isInScript() ? this.#operation() : this.#machineCode(left);
       if (exit !== undefined) return exit;
       left -= Math.max(1, this.retired - before);
     }
@@ -218,14 +218,14 @@ export class ScriptedCore implements CorePort {
   }
 
   /** The next operation is executed whatever is pending. Machine code sees to it itself. */
-  get #isHeedless(): boolean {
+  #isHeedless(): boolean {
     const at = (this.#base + lpOffset.heedless) >>> 2;
     const isHeedless = this.#u32[at] !== 0;
-    if (this.#isInScript) this.#u32[at] = 0;
+    if (this.#isInScript()) this.#u32[at] = 0;
     return isHeedless;
   }
 
-  get #isInScript(): boolean {
+  #isInScript(): boolean {
     return isScriptAddress(this.#u32[this.#rip + 1] ?? 0);
   }
 
@@ -233,7 +233,7 @@ export class ScriptedCore implements CorePort {
   #machineCode(budget: number): RunExit | undefined {
     try {
       const exit = this.#code.run(budget);
-      return this.#isInScript && exit !== RunExit.Pending ? undefined : exit;
+      return this.#isInScript() && exit !== RunExit.Pending ? undefined : exit;
     } catch (trap) {
       if (trap !== scriptReached) throw trap;
       this.#code.trapped();
@@ -281,7 +281,7 @@ export class ScriptedCore implements CorePort {
   /** An operation that a script has not yielded: it is executed where RIP is, and goes on behind itself. */
   #atOnce(operation: Operation): bigint {
     const stream = this.#asked;
-    if (stream === undefined || !this.#isUninterruptible) {
+    if (stream === undefined || !this.#isUninterruptible()) {
       throw new ScriptError(
         `LP ${this.#index} was to carry out an operation at once that something may come between`,
       );
@@ -383,7 +383,7 @@ export class ScriptedCore implements CorePort {
       // The first of its instructions: it ends the shadow of STI as any other does.
       this.#retired += 1;
       left = Number(address) - 1;
-      if (this.#clock.pass !== undefined && (left <= shortWork || this.#isUninterruptible)) {
+      if (this.#clock.pass !== undefined && (left <= shortWork || this.#isUninterruptible())) {
         if (left > 0) this.#clock.pass(left);
         left = 0;
       }
@@ -399,7 +399,7 @@ export class ScriptedCore implements CorePort {
   }
 
   /** In root operation with interrupts off nothing ends work early. */
-  get #isUninterruptible(): boolean {
+  #isUninterruptible(): boolean {
     const flags = this.#u32[(this.#base + lpOffset.systemFlags) >>> 2] ?? 0;
     return (flags & flagBit.IF) === 0 && !this.#pauses().nonRoot;
   }

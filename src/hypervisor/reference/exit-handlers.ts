@@ -107,7 +107,7 @@ export class ExitHandlers {
    * take one there is to be a VM exit.
    */
   prepareInterrupt(vcpu: VirtualCpu): void {
-    if (this.#posts) {
+    if (this.#posts()) {
       this.#own.run(takePosted(vcpu.pages.descriptor, vcpu.pages.virtualApic));
       return;
     }
@@ -151,7 +151,7 @@ export class ExitHandlers {
   /** HLT: the vCPU rests until an interrupt, or a sibling's kick. */
   #halt(vcpu: VirtualCpu): Steps<void> | undefined {
     skipInstructionAtOnce(this.#own);
-    if (this.#posts && !vcpu.hasRequest && this.#isRequesting) return undefined;
+    if (this.#posts() && !vcpu.hasRequest && this.#isRequesting()) return undefined;
     const steps = vcpu.isAwake ? undefined : this.#loop.halted(vcpu);
     if (steps === undefined) {
       vcpu.isKicked = false;
@@ -161,11 +161,11 @@ export class ExitHandlers {
   }
 
   /** The current VMCS's virtual APIC has an interrupt to deliver: handlers of these guests do not nest. */
-  get #isRequesting(): boolean {
+  #isRequesting(): boolean {
     return (this.#own.vmreadLow(vmcsField.guestInterruptStatus) & vectorBits) !== 0;
   }
 
-  get #posts(): boolean {
+  #posts(): boolean {
     return this.#loop.hypervisor.setup.features.posting;
   }
 
@@ -236,7 +236,7 @@ export class ExitHandlers {
     const information = this.#own.vmread(vmcsField.idtVectoringInformation);
     if ((information & injectExternalInterrupt) === 0n) return;
     const vector = information & vectorMask;
-    if (this.#posts) {
+    if (this.#posts()) {
       this.#own.vmwrite(vmcsField.entryInterruptionInformation, injectExternalInterrupt | vector);
     } else {
       vcpu.pending.add(Number(vector));

@@ -24,7 +24,7 @@ export class VcpuInterrupts {
     this.#policy = policy;
   }
 
-  get #posts(): boolean {
+  #posts(): boolean {
     return this.#hypervisor.setup.features.posting;
   }
 
@@ -36,7 +36,7 @@ export class VcpuInterrupts {
     sender: VirtualCpu | undefined,
   ): Steps<void> {
     if (vector !== guestVector.device) this.#hypervisor.posts.posted(this.#lp.index, vcpu, vector);
-    if (!this.#posts) {
+    if (!this.#posts()) {
       vcpu.pending.add(vector);
       yield* this.#attract(vcpu, reason, sender);
     } else if (this.#lp.environment.own.run(postRequest(vcpu, vector))) {
@@ -69,7 +69,7 @@ export class VcpuInterrupts {
       const target = this.#hypervisor.lps[vcpu.lp];
       if (vcpu.isPolled) yield store(wakeWord(vcpu.pages), 8, 1n);
       if (target === undefined || target.mode !== "guest" || target === this.#lp) return;
-      if (reason === "kick" || !this.#posts) yield* this.#calls.call(target);
+      if (reason === "kick" || !this.#posts()) yield* this.#calls.call(target);
       else yield* this.#calls.send(target, hostVector.posted);
     }
   }

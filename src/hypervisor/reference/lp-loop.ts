@@ -97,7 +97,7 @@ export class LpLoop implements ExitContext {
 
   *#turn(): Steps<void> {
     const { calls, lp, policy } = this;
-    if (this.#isAsked) yield* this.#attend();
+    if (this.#isAsked()) yield* this.#attend();
     const vcpu = policy.decide();
     if (policy.hasWishes) yield* policy.carryOut();
     if (vcpu === undefined) {
@@ -113,7 +113,7 @@ export class LpLoop implements ExitContext {
   // ——— what is asked of this LP
 
   /** Other LPs or the clock want something. */
-  get #isAsked(): boolean {
+  #isAsked(): boolean {
     const { taken, toClear } = this.lp;
     return taken.length > 0 || toClear.length > 0 || this.timers.isDue;
   }

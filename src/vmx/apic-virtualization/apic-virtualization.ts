@@ -63,12 +63,12 @@ export class ApicVirtualization {
     } else if (this.#interrupts.isTprBelowThreshold) {
       this.#exit.tprBelowThreshold();
     }
-    if (this.#isPending) {
+    if (this.#isPending()) {
       lp.requestEvents();
     }
   }
 
-  get #isPending(): boolean {
+  #isPending(): boolean {
     return this.#interrupts.isRecognized || this.#exit.isOwed;
   }
 
@@ -76,11 +76,11 @@ export class ApicVirtualization {
 
   /** MOV from CR8. @param value of the task priority without virtualization */
   readCr8(value: bigint): bigint {
-    return this.#hasShadow ? BigInt(this.#page.taskPriority >>> 4) : value;
+    return this.#hasShadow() ? BigInt(this.#page.taskPriority >>> 4) : value;
   }
   /** MOV to CR8. @returns what is to be loaded, false when nothing is. @throws #GP(0) */
   writeCr8(value: bigint): false | { readonly load: bigint } {
-    if (!this.#hasShadow) {
+    if (!this.#hasShadow()) {
       return { load: value };
     }
     if (value > 0xfn) {
@@ -91,7 +91,7 @@ export class ApicVirtualization {
     this.#acted();
     return false;
   }
-  get #hasShadow(): boolean {
+  #hasShadow(): boolean {
     return (this.#unit.controls.primary & primary.useTprShadow) !== 0;
   }
 
@@ -175,7 +175,7 @@ export class ApicVirtualization {
 
   /** An instruction has been virtualized: what it has brought about comes right behind it. */
   #acted(): void {
-    if (this.#isPending) {
+    if (this.#isPending()) {
       this.#unit.lp.requestEvents();
     }
   }

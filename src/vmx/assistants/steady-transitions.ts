@@ -140,7 +140,7 @@ export class SteadyTransitions {
     const { vmcs, lp, controls } = this.#unit;
     this.#unit.leaveToHandlers();
     this.#hostOf = noVmcs;
-    if (lp.trace !== undefined || !this.#is64Bit) {
+    if (lp.trace !== undefined || !this.#is64Bit()) {
       return;
     }
     const usesVpid = (controls.secondary & secondary.enableVpid) !== 0;
@@ -153,7 +153,7 @@ export class SteadyTransitions {
   }
 
   /** Code segments of 64 bits without anything out of the ordinary. */
-  get #is64Bit(): boolean {
+  #is64Bit(): boolean {
     const mode = this.#unit.lp.state.read32(lpOffset.codeMode);
     return (mode & ~(codeMode.single | codeMode.simdBlocked)) === codeMode.bits64;
   }
@@ -164,7 +164,7 @@ export class SteadyTransitions {
     return (
       lp.trace === undefined &&
       this.#hasSteadyControls() &&
-      this.#is64Bit &&
+      this.#is64Bit() &&
       state.activity === Activity.Active &&
       state.read32(lpOffset.dr7) === dr7Reset &&
       state.read32(lpOffset.debugCtl) === 0 &&
