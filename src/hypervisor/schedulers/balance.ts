@@ -15,10 +15,11 @@ export const balance = definePolicy({
   title: "Balance scheduling on EEVDF",
   source: "Sukwong and Kim, Is co-scheduling too expensive for SMP VMs?, EuroSys 2011",
   parameters: { ...fairParameters, ...directedYieldParameters },
-  create: (host, { slice, runToParity, balanceInterval, ...help }) => {
+  create: (host, { slice, runToParity, yielding, balanceInterval, ...help }) => {
     const fair: FairScheduler = new FairScheduler(host, {
       slice: slice * linuxScale(host),
       runToParity,
+      yielding,
       balanceInterval,
       avoid: (state, lp) => {
         for (const other of fair.membersOf(lp)) {

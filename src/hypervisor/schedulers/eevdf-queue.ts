@@ -121,6 +121,11 @@ export class EevdfQueue {
     return true;
   }
 
+  /** Comes behind the others that are eligible, however often. */
+  postpone(vcpu: FairVcpu): void {
+    vcpu.deadline += this.#slice / vcpu.weight;
+  }
+
   /**
    * Gives up the rest of its request, as if it had used it: comes behind others. Who is alone gives up nothing, nor who has had
    * more than its share already; it could only fall behind without end.

@@ -1,5 +1,5 @@
 import { directedYieldParameters, HelpingScheduler } from "./directed-yield.ts";
-import { FairScheduler } from "./fair-scheduler.ts";
+import { FairScheduler, yieldRules } from "./fair-scheduler.ts";
 import type { SchedulerHost } from "./scheduler.ts";
 import { definePolicy } from "./scheduler.ts";
 
@@ -17,6 +17,11 @@ export const fairParameters = {
     about: "base_slice_ns, times 1 + log2 of the LPs, at most 8",
   },
   runToParity: { default: true, about: "RUN_TO_PARITY: who runs may finish its slice" },
+  yielding: {
+    default: "forfeit",
+    choices: yieldRules,
+    about: "who yields forfeits its slice; as before Linux did so: only postpones its deadline",
+  },
   balanceInterval: {
     default: 64_000_000,
     unit: "ns",
@@ -34,9 +39,8 @@ export const eevdf = definePolicy({
   title: "Linux EEVDF with KVM's directed yield",
   source: "Linux: kernel/sched/fair.c, kernel/sched/features.h, virt/kvm/kvm_main.c, vmx.c",
   parameters: { ...fairParameters, ...directedYieldParameters },
-  create: (host, { slice, runToParity, balanceInterval, ...help }) =>
-    new HelpingScheduler(
-      new FairScheduler(host, { slice: slice * linuxScale(host), runToParity, balanceInterval }),
-      help,
-    ),
+  create: (host, { slice, runToParity, yielding, balanceInterval, ...help }) => {
+    const rules = { slice: slice * linuxScale(host), runToParity, yielding, balanceInterval };
+    return new HelpingScheduler(new FairScheduler(host, rules), help);
+  },
 });

@@ -10,11 +10,16 @@ const avoidedLoad = 1e9;
 /** Not worth a timer. */
 const shortestSlice = 100_000;
 
+export const yieldRules = ["forfeit", "postpone"] as const;
+export type YieldRule = (typeof yieldRules)[number];
+
 export interface FairRules {
   /** Nanoseconds. */
   readonly slice: number;
   /** A vCPU uses up its slice before others are considered. */
   readonly runToParity: boolean;
+  /** What who yields gives up: the rest of its slice, or only its place. */
+  readonly yielding: YieldRule;
   /** How often a busy LP looks for a busier one, in nanoseconds. */
   readonly balanceInterval: number;
   /** Shall a vCPU not be queued on an LP? Obeyed as long as there is another one. */
@@ -83,7 +88,9 @@ export class FairScheduler implements YieldingScheduler {
 
   yielded(vcpu: VcpuHandle): void {
     const state = this.states.of(vcpu);
-    this.#queue(state.lp).forfeit(state);
+    const queue = this.#queue(state.lp);
+    if (this.#rules.yielding === "forfeit") queue.forfeit(state);
+    else queue.postpone(state);
     this.#protected[state.lp] = false;
   }
 

@@ -5,7 +5,7 @@ import {
 } from "./directed-yield.ts";
 import { fairParameters, linuxScale } from "./eevdf.ts";
 import type { FairVcpu } from "./eevdf-queue.ts";
-import { FairScheduler } from "./fair-scheduler.ts";
+import { FairScheduler, type YieldRule } from "./fair-scheduler.ts";
 import type { Decision, SchedulerHost, VcpuHandle, VmHandle } from "./scheduler.ts";
 import { definePolicy } from "./scheduler.ts";
 import { VcpuStates } from "./vcpu-states.ts";
@@ -154,6 +154,7 @@ class RelaxedCoScheduling implements YieldingScheduler {
 interface Fair {
   readonly slice: number;
   readonly runToParity: boolean;
+  readonly yielding: YieldRule;
   readonly balanceInterval: number;
 }
 
@@ -172,8 +173,8 @@ export const relaxedCoScheduling = definePolicy({
       about: "lead over the slowest sibling at which a vCPU stops",
     },
   },
-  create: (host, { threshold, slice, runToParity, balanceInterval, ...help }) => {
-    const fair = { slice, runToParity, balanceInterval };
+  create: (host, { threshold, slice, runToParity, yielding, balanceInterval, ...help }) => {
+    const fair = { slice, runToParity, yielding, balanceInterval };
     return new HelpingScheduler(new RelaxedCoScheduling(host, fair, threshold), help);
   },
 });
