@@ -16,7 +16,7 @@ export interface SweepOptions {
 }
 
 /**
- * Runs jobs side by side on a pool of threads. Never rejects because of a job.
+ * Runs jobs side by side on a pool of threads, and begins them in their order. Never rejects because of a job.
  * @returns an outcome for each job, in the order of the jobs
  */
 export async function sweepJobs(
@@ -25,19 +25,26 @@ export async function sweepJobs(
 ): Promise<readonly JobOutcome[]> {
   const { onOutcome, signal, threads = availableParallelism(), worker } = options;
   if (jobs.length === 0) return [];
-  // Every job that waits or runs listens to the signal.
-  if (signal !== undefined) setMaxListeners(jobs.length + 1, signal);
+  const lanes = Math.max(1, Math.min(threads, jobs.length));
+  // Every job that runs listens to the signal.
+  if (signal !== undefined) setMaxListeners(lanes + 1, signal);
   const pool = new Piscina<SchedulingJob, JobOutcome>({
     filename: worker ?? workerFile("scheduling-job"),
-    maxThreads: Math.max(1, Math.min(threads, jobs.length)),
+    maxThreads: lanes,
   });
-  const runOne = async (job: SchedulingJob, index: number): Promise<JobOutcome> => {
-    const outcome = await outcomeOf(pool, job, signal);
-    onOutcome?.(index, outcome);
-    return outcome;
+  const outcomes: JobOutcome[] = [];
+  const waiting = jobs.entries();
+  // The pool has no more jobs than threads: of those that wait in it, it would take every other one first.
+  const runLane = async (): Promise<void> => {
+    for (const [index, job] of waiting) {
+      const outcome = await outcomeOf(pool, job, signal);
+      outcomes[index] = outcome;
+      onOutcome?.(index, outcome);
+    }
   };
   try {
-    return await Promise.all(jobs.map(runOne));
+    await Promise.all(Array.from({ length: lanes }, runLane));
+    return outcomes;
   } finally {
     await pool.destroy();
   }

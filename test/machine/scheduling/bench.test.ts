@@ -154,6 +154,18 @@ describe("a sweep", () => {
     expect(ended.sort((a, b) => a - b)).toEqual(jobs.map((_, n) => n));
   });
 
+  it("begins jobs in their order, so that what was done when it is stopped belongs together", async () => {
+    const { jobs } = planBench(request({ seeds: [1, 2, 3, 4] }));
+    const ended: number[] = [];
+    await sweepJobs(jobs, {
+      worker,
+      threads: 1,
+      onOutcome: (n) => ended.push(n),
+      signal: new AbortController().signal,
+    });
+    expect(ended).toEqual(jobs.map((_, n) => n));
+  });
+
   it("goes on when runs fail, break off, or take their thread with them", async () => {
     const seeds = [1, failingSeed, brokenPolicySeed, crashingSeed, 2];
     const { jobs } = planBench(request({ overcommits: [1], seeds }));
