@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { lpWindowBytes } from "../src/execution/lp-window.ts";
 import { layOutMemory } from "../src/memory/physical-memory.ts";
 import { runProgram } from "./engine.ts";
@@ -45,7 +45,10 @@ async function aboveRam(image: string, lps: number): Promise<number | undefined>
 
 /** Resident bytes of a process without its largest mapping of at least `bytes` bytes; undefined when there is none. */
 function residentOutside(pid: number, bytes: number): number | undefined {
-  const mappings = readMappings(readFileSync(`/proc/${pid}/smaps`, "utf8"));
+  const file = `/proc/${pid}/smaps`;
+  // The run may have ended early.
+  if (!existsSync(file)) return undefined;
+  const mappings = readMappings(readFileSync(file, "utf8"));
   const shared = mappings
     .filter(({ size }) => size >= bytes)
     .sort((a, b) => b.resident - a.resident)[0];

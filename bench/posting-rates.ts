@@ -11,10 +11,11 @@ import { median } from "./statistics.ts";
  * VM exits; and how many posts the deterministic stress gets through on one processor.
  */
 
-/** Who posts to the vCPUs, of which each LP has one: devices, or with none the vCPUs to each other. */
+/** Who posts to the vCPUs, of which each LP has one: devices, or with none the vCPUs to each other, or all others to the first. */
 export interface DeliveryShape {
   readonly lps: number;
   readonly devices: number;
+  readonly toFirst?: boolean;
 }
 
 /** Medians of some runs. */
@@ -55,11 +56,12 @@ export async function measureDeliveries(
   shape: DeliveryShape,
   { runs, seconds }: Effort,
 ): Promise<DeliveryRate> {
-  const { lps, devices } = shape;
+  const { lps, devices, toFirst = false } = shape;
   const ipis = devices === 0;
   const options: PostingOptions = {
     ...undisturbed,
     ...{ lps, devices, seconds, vcpus: lps, guestPosts: ipis, ipiVirtualization: ipis },
+    firstPosts: !toFirst,
     cpuModel: ipis ? "sapphire-rapids" : defaultCpuModel.name,
   };
   const all: (PostingRun & { readonly processor: number })[] = [];
@@ -112,6 +114,7 @@ export const postingShapes: readonly DeliveryShape[] = [
   { devices: 1, lps: 2 },
   { devices: 2, lps: 2 },
   { devices: 0, lps: 2 },
+  { devices: 0, lps: 2, toFirst: true },
 ];
 
 export async function benchPosting(
@@ -123,9 +126,9 @@ export async function benchPosting(
   return { deliveries, deterministicPosts: await measurePosts(effort.runs, {}) };
 }
 
-export const describe = ({ lps, devices }: DeliveryShape): string =>
+export const describe = ({ lps, devices, toFirst = false }: DeliveryShape): string =>
   devices === 0
-    ? `vCPUs on ${lps} LPs to each other`
+    ? `vCPUs on ${lps} LPs to ${toFirst ? "the first of them" : "each other"}`
     : `${devices} ${devices === 1 ? "device" : "devices"} to vCPUs on ${lps} ${lps === 1 ? "LP" : "LPs"}`;
 
 export const whole = (value: number): string => Math.round(value).toLocaleString("en");

@@ -20,6 +20,7 @@ const lpCounts = numbers(values.lps);
 const shapes: DeliveryShape[] = [
   ...numbers(values.devices).flatMap((devices) => lpCounts.map((lps) => ({ devices, lps }))),
   ...lpCounts.filter((lps) => lps > 1).map((lps) => ({ devices: 0, lps })),
+  ...lpCounts.filter((lps) => lps > 1).map((lps) => ({ devices: 0, lps, toFirst: true })),
 ];
 const rates = await benchPosting({ runs: Number(values.runs), seconds }, shapes);
 const host = hostCpus()[0]?.model ?? "unknown host";

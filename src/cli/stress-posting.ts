@@ -86,6 +86,7 @@ function postingOptions(options: StressOptions): PostingOptions {
     ...{ lines, blocked, posts, seconds, ipiVirtualization },
     hypervisorPosts: true,
     guestPosts: true,
+    firstPosts: true,
     driver: options.driver,
     check: options.check,
     bug: options.bug,

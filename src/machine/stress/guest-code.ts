@@ -40,6 +40,8 @@ export interface GuestCodeHabits {
   readonly halts: number;
   readonly ipis: number;
   readonly ipiVector: number;
+  /** The first vCPU sends IPIs too. */
+  readonly firstPosts: boolean;
   /** Handlers measure how long it took. */
   readonly measures: boolean;
 }
@@ -117,7 +119,13 @@ function every(
 }
 
 /** To the next of the other vCPUs in turn. The account comes before the IPI. */
-function emitIpi(asm: Assembler, { vcpus, ipiVector, measures }: GuestCodeHabits): void {
+function emitIpi(asm: Assembler, habits: GuestCodeHabits): void {
+  const { vcpus, ipiVector, firstPosts, measures } = habits;
+  const silent = asm.label("silent");
+  if (!firstPosts) {
+    asm.test(r14d, r14d);
+    asm.je(silent);
+  }
   const chosen = asm.label("target");
   const another = asm.here("another target");
   asm.inc(r9d);
@@ -145,6 +153,7 @@ function emitIpi(asm: Assembler, { vcpus, ipiVector, measures }: GuestCodeHabits
   asm.mov(edx, r9d);
   asm.mov(eax, ipiVector);
   asm.wrmsr();
+  asm.here(silent);
 }
 
 const handlerName = (vector: number): string => `handler of vector ${vector}`;

@@ -65,6 +65,7 @@ function guestCode({ options, measures }: PostingModuleParameters): GuestCode {
     halts: rounds(options.halt),
     ipis: options.guestPosts && options.vcpus > 1 ? (isFast ? 1 : rounds(options.rate)) : 0,
     ipiVector,
+    firstPosts: options.firstPosts,
     measures,
   });
 }

@@ -28,6 +28,8 @@ export interface PostingOptions {
   readonly hypervisorPosts: boolean;
   /** Guests send IPIs. */
   readonly guestPosts: boolean;
+  /** The first vCPU sends too; else it only receives. */
+  readonly firstPosts: boolean;
   /** The part of device interrupts that are urgent, 0 to 1. */
   readonly urgent: number;
   readonly driver: DriverName;
@@ -54,6 +56,7 @@ export const postingDefaults: Omit<PostingOptions, "cpuModel"> = {
   ipiVirtualization: false,
   hypervisorPosts: true,
   guestPosts: true,
+  firstPosts: true,
   urgent: 0,
   driver: "deterministic",
   check: undefined,
