@@ -1,6 +1,5 @@
 import { ApicMode } from "../../cpu/local-apic/registers.ts";
 import type { LogicalProcessor } from "../../cpu/logical-processor.ts";
-
 import { DeliveryMode, Shorthand } from "../../protocol/interrupt-message.ts";
 import {
   claimNotification,

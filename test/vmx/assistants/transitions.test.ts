@@ -62,8 +62,30 @@ const remap: Chunk = (asm) => {
   asm.xor(mem64(rdx), rax);
 };
 
+/** What either may do. */
+const chunks: Readonly<Record<string, Chunk>> = {
+  cr3: (asm) => {
+    asm.mov(rax, cr3);
+    asm.mov(cr3, rax);
+  },
+  cr4: (asm) => {
+    asm.mov(rax, cr4);
+    asm.xor(rax, 1 << 10);
+    asm.mov(cr4, rax);
+  },
+  breakpoint: (asm) => {
+    asm.mov(eax, 0x401);
+    asm.mov(dr7, rax);
+  },
+  exactBreakpoints: (asm) => {
+    asm.mov(eax, 0x700);
+    asm.mov(dr7, rax);
+  },
+};
+
 /** What guests do between exits; none of it exits by itself. */
 const guestChunks: Readonly<Record<string, Chunk>> = {
+  ...chunks,
   carry: (asm) => asm.stc(),
   subtract: (asm) => asm.sub(rsi, 1),
   store: (asm) => asm.mov(mem64(at.data), rsi),
@@ -84,29 +106,12 @@ const guestChunks: Readonly<Record<string, Chunk>> = {
     asm.xor(eax, eax);
     asm.mov(ds, ax);
   },
-  cr3: (asm) => {
-    asm.mov(rax, cr3);
-    asm.mov(cr3, rax);
-  },
-  cr4: (asm) => {
-    asm.mov(rax, cr4);
-    asm.xor(rax, 1 << 10);
-    asm.mov(cr4, rax);
-  },
   interruptsOn: (asm) => asm.sti(),
   interruptsOff: (asm) => asm.cli(),
   interruptShadow: (asm) => {
     asm.cli();
     asm.sti();
     asm.vmcall();
-  },
-  breakpoint: (asm) => {
-    asm.mov(eax, 0x401);
-    asm.mov(dr7, rax);
-  },
-  exactBreakpoints: (asm) => {
-    asm.mov(eax, 0x700);
-    asm.mov(dr7, rax);
   },
   noBreakpoint: (asm) => {
     asm.mov(eax, 0x400);
@@ -133,6 +138,7 @@ const guestChunks: Readonly<Record<string, Chunk>> = {
 
 /** What hosts do before they resume. */
 const hostChunks: Readonly<Record<string, Chunk>> = {
+  ...chunks,
   guestStack: (asm) => write(asm, "guestRsp", vmxPlace.guestStack - 0x100),
   statusFlags: (asm) => write(asm, "guestRflags", flagBit.fixed | flagBit.CF | flagBit.OF),
   interruptFlag: (asm) => write(asm, "guestRflags", flagBit.fixed | flagBit.IF),
@@ -154,28 +160,11 @@ const hostChunks: Readonly<Record<string, Chunk>> = {
   remap,
   exceptions: (asm) => write(asm, "exceptionBitmap", 0x4000),
   hostRegisters: (asm) => write(asm, "hostIa32SysenterCs", 0x55),
-  cr3: (asm) => {
-    asm.mov(rax, cr3);
-    asm.mov(cr3, rax);
-  },
-  cr4: (asm) => {
-    asm.mov(rax, cr4);
-    asm.xor(rax, 1 << 10);
-    asm.mov(cr4, rax);
-  },
   efer: (asm) => {
     asm.mov(ecx, 0xc000_0080);
     asm.rdmsr();
     asm.xor(eax, 1);
     asm.wrmsr();
-  },
-  breakpoint: (asm) => {
-    asm.mov(eax, 0x401);
-    asm.mov(dr7, rax);
-  },
-  exactBreakpoints: (asm) => {
-    asm.mov(eax, 0x700);
-    asm.mov(dr7, rax);
   },
   flags: (asm) => flags(asm, flagBit.fixed | flagBit.AC | flagBit.CF),
   segment: (asm) => {
