@@ -4,34 +4,21 @@ import { platformSource } from "../trace-target.ts";
 import type { LpActor, LpStop, PlatformActor } from "./actors.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
 
-export interface ScheduleOptions {
-  /** Longest turn of an LP while others can run too, in instructions. The shorter, the finer the interleaving. */
-  readonly turnMax: number;
-  /** Longest turn of an LP that runs alone. */
-  readonly aloneTurnMax: number;
-  /** How far the time of an LP may be ahead of the slowest one when it is chosen, in cycles. */
-  readonly lead: number;
-}
-
-export const defaultSchedule: ScheduleOptions = {
-  turnMax: 2000,
-  aloneTurnMax: 50_000,
-  lead: 4000,
-};
-
+/** Longest turn of an LP while others can run too, in instructions. The shorter, the finer the interleaving. */
+const turnMax = 2000;
+/** Longest turn of an LP that runs alone. */
+const aloneTurnMax = 50_000;
+/** How far the time of an LP may be ahead of the slowest one when it is chosen, in cycles. */
+const lead = 4000;
 const never = Number.POSITIVE_INFINITY;
-
-/** Ready: can run now. Busy: at work until `wakeAt`. Idle: rests until `wakeAt` or a message. */
-const TurnState = { Ready: 0, Busy: 1, Idle: 2 } as const;
-type TurnState = (typeof TurnState)[keyof typeof TurnState];
 
 /** One LP's place in virtual time. */
 interface Turn {
   readonly index: number;
   readonly actor: LpActor;
   time: number;
-  state: TurnState;
-  /** When an LP that is not ready goes on by itself. */
+  /** It can run now; else it rests until `wakeAt` or a message. */
+  isReady: boolean;
   wakeAt: number;
   /** Cycles spent idle. */
   halted: number;
@@ -76,8 +63,6 @@ export class Schedule implements MachineSchedule {
   readonly #platform: PlatformActor;
   readonly #clock: VirtualClock;
   readonly #prng: Prng;
-  readonly #options: ScheduleOptions;
-  #busy = 0;
   acting: number = platformSource;
 
   constructor(
@@ -85,13 +70,12 @@ export class Schedule implements MachineSchedule {
     platform: PlatformActor,
     clock: VirtualClock,
     prng: Prng,
-    options: ScheduleOptions = defaultSchedule,
   ) {
     this.#turns = actors.map((actor, index) => ({
       index,
       actor,
       time: 0,
-      state: TurnState.Ready,
+      isReady: true,
       wakeAt: never,
       halted: 0,
     }));
@@ -99,7 +83,6 @@ export class Schedule implements MachineSchedule {
     this.#platform = platform;
     this.#clock = clock;
     this.#prng = prng;
-    this.#options = options;
   }
 
   haltedCycles(lp: number): number {
@@ -116,9 +99,7 @@ export class Schedule implements MachineSchedule {
   step(): StepResult {
     if (this.#called.length > 0) this.#wakeCalled();
     const ready = this.#ready;
-    if (ready.length === 0 && this.#busy === 0 && this.#turns.every((turn) => turn.actor.isDeaf)) {
-      return dead;
-    }
+    if (ready.length === 0 && this.#turns.every((turn) => turn.actor.isDeaf)) return dead;
     const moment = Math.min(this.#platform.nextDeadline() ?? never, this.#waiting.least);
     let front = never;
     for (const { time } of ready) front = Math.min(front, time);
@@ -127,7 +108,7 @@ export class Schedule implements MachineSchedule {
       this.#passMoment(moment);
       return passed;
     }
-    const limit = front + this.#options.lead;
+    const limit = front + lead;
     const near = ready.filter(({ time }) => time <= limit && time < moment);
     const turn = near[this.#prng.below(near.length)];
     if (turn === undefined) return dead;
@@ -136,7 +117,7 @@ export class Schedule implements MachineSchedule {
 
   #take(turn: Turn, end: number, alone: boolean): StepResult {
     const { actor, index } = turn;
-    const limit = alone ? this.#options.aloneTurnMax : this.#options.turnMax;
+    const limit = alone ? aloneTurnMax : turnMax;
     const deadline = Math.min(end, actor.wakeDeadline() ?? never);
     const budget = Math.max(1, Math.min(1 + this.#prng.below(limit), deadline - turn.time));
     const before = turn.time;
@@ -144,15 +125,14 @@ export class Schedule implements MachineSchedule {
     this.#clock.enter(actor, before);
     const stop = actor.run(budget);
     turn.time = this.#clock.leave();
-    if (stop === "idle" || stop === "busy") this.#rest(turn, stop === "busy");
+    if (stop === "idle") this.#rest(turn);
     // Events can take a turn without an instruction; time must not stand still, or two LPs could keep each other busy for ever.
     if (turn.time === before && stop === "budget") turn.time += 1;
     return { type: "turn", lp: index, stop, cycles: turn.time - before };
   }
 
-  #rest(turn: Turn, busy: boolean): void {
-    turn.state = busy ? TurnState.Busy : TurnState.Idle;
-    if (busy) this.#busy += 1;
+  #rest(turn: Turn): void {
+    turn.isReady = false;
     turn.wakeAt = turn.actor.wakeDeadline() ?? never;
     this.#ready.splice(this.#ready.indexOf(turn), 1);
     this.#waiting.add(turn);
@@ -166,7 +146,7 @@ export class Schedule implements MachineSchedule {
     this.#called = [];
     for (const lp of called) {
       const turn = this.#turns[lp];
-      if (turn === undefined || turn.state === TurnState.Ready || !turn.actor.isCalled) continue;
+      if (turn === undefined || turn.isReady || !turn.actor.isCalled) continue;
       this.#waiting.remove(turn);
       this.#wake(turn, this.#clock.now());
     }
@@ -175,14 +155,8 @@ export class Schedule implements MachineSchedule {
   #wake(turn: Turn, time: number): void {
     const from = turn.time;
     turn.time = Math.max(from, time);
-    const cycles = turn.time - from;
-    if (turn.state === TurnState.Idle) {
-      turn.halted += cycles;
-    } else {
-      this.#busy -= 1;
-      turn.actor.worked?.(cycles);
-    }
-    turn.state = TurnState.Ready;
+    turn.halted += turn.time - from;
+    turn.isReady = true;
     turn.wakeAt = never;
     this.#ready.push(turn);
   }
