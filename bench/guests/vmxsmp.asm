@@ -141,24 +141,7 @@ guest:  vmcall
 
 SETUP_VMCS
 
-novmx:  mov     rsi, s_no
-        call    puts
-        ret
-vmfail: mov     rsi, s_fail
-        call    puts
-        mov     edx, 0x4400
-        vmread  rax, rdx
-        call    puthex64
-        mov     al, ' '
-        call    putc
-        mov     edx, 0x4402
-        vmread  rax, rdx
-        call    puthex64
-        mov     al, 10
-        call    putc
-        jmp     finish
-s_no:   db "NO VMX", 10, 0
-s_fail: db "VMFAIL insn-error, exit-reason: ", 0
+VMX_FAILURES
 align 16
 basic:  dq 0
 procctl: dd 0
