@@ -32,6 +32,20 @@ export interface StressOptions {
   readonly report?: string;
 }
 
+/** What has to go on for a planted bug to do harm, beside what always does. */
+const bugNeeds: Partial<
+  Readonly<Record<PostingBug, readonly ("devices" | "affinity" | "halt" | "lines" | "blocked")[]>>
+> = {
+  "sn-clear-drops-on": ["devices"],
+  "self-ipi-on-block": ["halt"],
+  "assign-while-asleep": ["devices", "halt"],
+  "posted-msi-affinity": ["devices", "affinity"],
+  "torn-irte": ["devices", "affinity"],
+  "stale-eoi-bitmap": ["lines", "affinity"],
+  "queue-wrap": ["devices", "affinity"],
+  "fault-order": ["devices", "blocked"],
+};
+
 const rateMax = 1e9;
 const suffixes: Readonly<Record<string, number>> = { "": 1, k: 1e3, m: 1e6 };
 
@@ -94,6 +108,20 @@ export function parseInvariants(text: string): readonly number[] | undefined {
 export function parseBug(text: string): PostingBug {
   if (isPostingBug(text)) return text;
   throw new UserError(`--bug ${text}: unknown; give one of ${Object.keys(postingBugs).join(", ")}`);
+}
+
+/** A bug that can do no harm would pass for one that is not seen. @throws {UserError} */
+export function checkBug(options: StressOptions): void {
+  const { bug } = options;
+  if (bug === undefined) return;
+  for (const need of bugNeeds[bug] ?? []) {
+    if (options[need] === 0) {
+      throw new UserError(`--bug ${bug}: does nothing with --${need} 0; give more`);
+    }
+  }
+  if (bug === "two-lps-active" && (options.lps === 1 || options.migrate === 0)) {
+    throw new UserError(`--bug ${bug}: no vCPU moves; give --lps 2 or more, and --migrate`);
+  }
 }
 
 /** @throws {UserError} */

@@ -11,7 +11,7 @@ import { sweepPosting } from "../machine/stress/sweep-posting.ts";
 import { UserError } from "../machine/user-error.ts";
 import { postingReport } from "../trace/report/posting-report.ts";
 import { ProgressBar, type Terminal } from "./sched-progress.ts";
-import type { StressOptions } from "./stress-options.ts";
+import { checkBug, type StressOptions } from "./stress-options.ts";
 import { formatFindings, formatSummary } from "./stress-tables.ts";
 
 /** What the command needs of the process. */
@@ -70,6 +70,7 @@ function postingOptions(options: StressOptions): PostingOptions {
       "--driver threads: seeds and planted bugs are for the deterministic driver",
     );
   }
+  checkBug(options);
   const model =
     options.cpu ?? (ipiVirtualization ? modelWithIpiVirtualization : defaultCpuModel.name);
   if (ipiVirtualization && model !== modelWithIpiVirtualization) {

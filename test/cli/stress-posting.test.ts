@@ -96,6 +96,8 @@ describe("exit status of vmxon stress posting", () => {
     ["--driver threads --bug torn-irte", /^--driver threads: .*planted bugs/],
     ["--driver threads --replay", /^--replay/],
     ["--ipi-virt --cpu skylake-server", /^--ipi-virt: .*has no IPI virtualization/],
+    ["--bug torn-irte --affinity 0", /^--bug torn-irte: does nothing with --affinity 0/],
+    ["--bug two-lps-active --lps 1", /^--bug two-lps-active: no vCPU moves; give --lps 2/],
     ["--seed 4294967295 --seeds 2", /^--seeds 2: seeds end at/],
   ])("refuses %s with one line", async (line, message) => {
     const refused = await stress(line).catch((error: unknown) =>
