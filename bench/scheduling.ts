@@ -59,6 +59,7 @@ const settings: readonly Setting[] = [
 /** The same load on each LP, on ever more of them. */
 const sizes = [4, 16, 64] as const;
 const growing: readonly (readonly [scenario: string, overcommit: number, lpMs: number])[] = [
+  ["mixed", 1, 9600],
   ["hogs", 3, 20_000],
   ["producer-consumer", 2, 2500],
 ];

@@ -1,4 +1,10 @@
-import { lpCountMax, pageBytes, ramBytesMax, ramBytesMin } from "../memory/physical-memory.ts";
+import {
+  lpCountMax,
+  pageBytes,
+  ramBytesMax,
+  ramBytesMin,
+  scriptedLpCountMax,
+} from "../memory/physical-memory.ts";
 import {
   type DeviceConfiguration,
   deviceKinds,
@@ -96,7 +102,10 @@ export function configure(
 ): MachineConfiguration {
   const configuration = { ...defaults, ...given };
   checkRamBytes(configuration.ramBytes);
-  checkLpCount(configuration.lpCount);
+  checkLpCount(
+    configuration.lpCount,
+    configuration.image === undefined ? scriptedLpCountMax : lpCountMax,
+  );
   checkSeed(configuration.seed);
   checkTscSkew(configuration);
   checkDevices(configuration.devices);
@@ -128,13 +137,13 @@ function checkRamBytes(bytes: number): void {
 
 export function parseLpCount(text: string): number {
   const count = parseNatural(text, "--lps");
-  checkLpCount(count);
+  checkLpCount(count, lpCountMax);
   return count;
 }
 
-function checkLpCount(count: number): void {
-  if (!(Number.isInteger(count) && count >= 1 && count <= lpCountMax)) {
-    throw new UserError(`--lps: ${count} is out of range; give 1 to ${lpCountMax}`);
+function checkLpCount(count: number, most: number): void {
+  if (!(Number.isInteger(count) && count >= 1 && count <= most)) {
+    throw new UserError(`--lps: ${count} is out of range; give 1 to ${most}`);
   }
 }
 

@@ -1,6 +1,6 @@
 import { assert } from "../base/assert.ts";
 import { lpOffset, Pending } from "../execution/lp-window.ts";
-import { lpCountMax, type MemoryLayout, windowBase } from "../memory/physical-memory.ts";
+import { type MemoryLayout, scriptedLpCountMax, windowBase } from "../memory/physical-memory.ts";
 import { Doorbell, RequestSlot, requestSlotBytes } from "../protocol/device-request.ts";
 
 /** Machine-wide words of the shared memory. Words that different threads write often have a cache line of their own. */
@@ -9,7 +9,7 @@ const regionOffset = {
   platformDoorbell: 64,
   serialBacklog: 128,
   presence: 4096,
-  slots: 8192,
+  slots: 12288,
 } as const;
 const presenceStride = 64;
 
@@ -37,8 +37,12 @@ export class ControlRegion {
   readonly platformDoorbell: Doorbell;
 
   constructor(memory: WebAssembly.Memory, layout: MemoryLayout) {
-    const end = regionOffset.slots + lpCountMax * requestSlotBytes;
-    assert(end <= layout.controlBytes, "control words do not fit");
+    const presencesEnd = regionOffset.presence + scriptedLpCountMax * presenceStride;
+    const end = regionOffset.slots + scriptedLpCountMax * requestSlotBytes;
+    assert(
+      presencesEnd <= regionOffset.slots && end <= layout.controlBytes,
+      "control words do not fit",
+    );
     this.words = new Int32Array(memory.buffer);
     this.layout = layout;
     const doorbell = layout.control + regionOffset.platformDoorbell;

@@ -5,7 +5,10 @@ export const pageBytes = 4096;
 /** Most guest RAM: below the 32-bit MMIO hole, so that a RAM address is an address of the Wasm memory. */
 export const ramBytesMax = 3 * 1024 ** 3;
 export const ramBytesMin = 1024 ** 2;
+/** Most LPs of a machine that runs an image. */
 export const lpCountMax = 64;
+/** Most LPs of a machine that runs scripts: one more, which may play what is outside the machine. */
+export const scriptedLpCountMax = lpCountMax + 1;
 
 const wasmPageBytes = 65536;
 const controlBytes = 65536;
@@ -39,7 +42,7 @@ export function layOutMemory(ramBytes: number, lpCount: number, windowBytes: num
     ramBytes % pageBytes === 0 && ramBytes >= ramBytesMin && ramBytes <= ramBytesMax,
     "RAM size out of range",
   );
-  assert(lpCount >= 1 && lpCount <= lpCountMax, "LP count out of range");
+  assert(lpCount >= 1 && lpCount <= scriptedLpCountMax, "LP count out of range");
   const pageInformation = roundUp(ramBytes, wasmPageBytes);
   const control = roundUp(
     pageInformation + (ramBytes / pageBytes) * pageInformationBytes,

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { millisecond } from "../../../src/hypervisor/scenario.ts";
+import { lpsMax, millisecond } from "../../../src/hypervisor/scenario.ts";
 import { builtInScenarios } from "../../../src/hypervisor/scenarios/built-in.ts";
 import { runSchedulingJob } from "../../../src/machine/scheduling/run-scheduling-job.ts";
-import { jobOf } from "./jobs.ts";
+import { jobOf, scenarioNamed } from "./jobs.ts";
 
 describe("every built-in scenario", () => {
   for (const scenario of builtInScenarios) {
@@ -13,4 +13,12 @@ describe("every built-in scenario", () => {
       expect(record.ending).toEqual({ type: "completed" });
     });
   }
+
+  it("runs on the most LPs there may be, beside which the devices have one of their own", async () => {
+    const job = jobOf(scenarioNamed("mixed"), "eevdf", { duration: 2 * millisecond, lps: lpsMax });
+    const record = await runSchedulingJob(job);
+    expect(record.ending).toEqual({ type: "completed" });
+    const allLps = Array.from({ length: lpsMax }, (_, lp) => lp);
+    expect([...new Set(record.events.lp)]).toEqual(expect.arrayContaining(allLps));
+  });
 });
