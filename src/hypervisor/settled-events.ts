@@ -1,7 +1,5 @@
+import { ascendingOrder } from "../base/ascending-order.ts";
 import { type EventColumns, EventKind } from "./run-record.ts";
-
-const digitBits = 16;
-const digits = 2 ** digitBits;
 
 /**
  * The events as their readers want them: in the order of time, and no vCPU nor LP changing its state backwards in time. LPs run ahead of
@@ -12,15 +10,24 @@ const digits = 2 ** digitBits;
 export function settled(events: EventColumns): EventColumns {
   const time = withoutReturns(events);
   if (time === events.time && isAscending(time)) return events;
-  const order = orderOf(time);
+  const order = ascendingOrder(time);
   return {
-    time: time.map((_, n) => time[order[n] ?? 0] ?? 0),
-    kind: events.kind.map((_, n) => events.kind[order[n] ?? 0] ?? 0),
-    lp: events.lp.map((_, n) => events.lp[order[n] ?? 0] ?? 0),
-    vcpu: events.vcpu.map((_, n) => events.vcpu[order[n] ?? 0] ?? 0),
-    a: events.a.map((_, n) => events.a[order[n] ?? 0] ?? 0),
-    b: events.b.map((_, n) => events.b[order[n] ?? 0] ?? 0),
+    time: inOrder(time, order),
+    kind: inOrder(events.kind, order),
+    lp: inOrder(events.lp, order),
+    vcpu: inOrder(events.vcpu, order),
+    a: inOrder(events.a, order),
+    b: inOrder(events.b, order),
   };
+}
+
+function inOrder<Column extends EventColumns[keyof EventColumns]>(
+  column: Column,
+  order: Uint32Array,
+): Column {
+  const sorted = column.slice() as Column;
+  for (let n = 0; n < order.length; n++) sorted[n] = column[order[n] ?? 0] ?? 0;
+  return sorted;
 }
 
 /** Times at which no change of state comes before an earlier one of the same vCPU or LP. */
@@ -53,48 +60,4 @@ function isAscending(time: Float64Array): boolean {
     if ((time[n - 1] ?? 0) > (time[n] ?? 0)) return false;
   }
   return true;
-}
-
-/** Indices of the times from the least to the greatest, equal ones as they are: a radix sort. */
-function orderOf(time: Float64Array): Uint32Array {
-  const low = new Uint32Array(time.length);
-  const high = new Uint32Array(time.length);
-  let order = new Uint32Array(time.length);
-  for (let n = 0; n < time.length; n++) {
-    const value = time[n] ?? 0;
-    high[n] = Math.floor(value / 2 ** 32);
-    low[n] = value % 2 ** 32;
-    order[n] = n;
-  }
-  for (const [part, shift] of [
-    [low, 0],
-    [low, digitBits],
-    [high, 0],
-    [high, digitBits],
-  ] as const) {
-    if (part.some((value) => value >>> shift !== 0)) order = sortedByDigit(order, part, shift);
-  }
-  return order;
-}
-
-function sortedByDigit(
-  order: Uint32Array<ArrayBuffer>,
-  part: Uint32Array,
-  shift: number,
-): Uint32Array<ArrayBuffer> {
-  const start = new Uint32Array(digits + 1);
-  for (let n = 0; n < part.length; n++) {
-    const next = (((part[n] ?? 0) >>> shift) & (digits - 1)) + 1;
-    start[next] = (start[next] ?? 0) + 1;
-  }
-  for (let n = 1; n <= digits; n++) start[n] = (start[n] ?? 0) + (start[n - 1] ?? 0);
-  const sorted = new Uint32Array(order.length);
-  for (let n = 0; n < order.length; n++) {
-    const index = order[n] ?? 0;
-    const digit = ((part[index] ?? 0) >>> shift) & (digits - 1);
-    const place = start[digit] ?? 0;
-    start[digit] = place + 1;
-    sorted[place] = index;
-  }
-  return sorted;
 }

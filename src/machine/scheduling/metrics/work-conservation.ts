@@ -1,3 +1,4 @@
+import { ascendingOrder } from "../../../base/ascending-order.ts";
 import { type Observed, overlap, type Stay, VcpuState } from "./timeline.ts";
 
 /** Idle LPs beside ready vCPUs that may run there. */
@@ -14,17 +15,37 @@ export const wakeUpGrace = 20_000;
 /**
  * Intervals in which an LP runs nothing although a vCPU with matching affinity is ready. VMs with a cap do not count: they are kept from
  * LPs on purpose.
+ * @param all the stays of the same run, in the order of their ends
  */
 export function workConservation(observed: Observed, all: readonly Stay[]): WorkConservation {
   const { vcpus, vms } = observed.record;
   const uncapped = vcpus.map(({ vm }) => vms[vm]?.cap === 0);
+  const ending = all.filter(
+    ({ state, vcpu }) =>
+      state === VcpuState.Running || (state === VcpuState.Runnable && uncapped[vcpu] === true),
+  );
+  const beginning = ascendingOrder(Float64Array.from(ending, ({ from }) => from));
   const watch = new IdleWatch(observed);
+  let begun = 0;
+  let ended = 0;
   let at = 0;
-  for (const edge of edgesOf(all, uncapped)) {
+  for (;;) {
+    const end = ending[ended];
+    const begin = ending[beginning[begun] ?? -1];
+    if (end === undefined) break;
+    // At one moment ends come first.
+    const isBegin = begin !== undefined && begin.from < end.to;
+    const next = isBegin ? begin.from : end.to;
     // Everything of a moment happens before anybody looks.
-    if (edge.at !== at) watch.look(at);
-    at = edge.at;
-    watch.pass(edge);
+    if (next !== at) watch.look(at);
+    at = next;
+    if (isBegin) {
+      watch.pass(begin, 1);
+      begun++;
+    } else {
+      watch.pass(end, -1);
+      ended++;
+    }
   }
   watch.look(at);
   return watch.end();
@@ -48,7 +69,8 @@ class IdleWatch {
     this.#wrongSince = new Float64Array(lps).fill(-1);
   }
 
-  pass({ stay, step }: Edge): void {
+  /** @param step 1 where the stay begins, -1 where it ends */
+  pass(stay: Stay, step: 1 | -1): void {
     if (stay.state === VcpuState.Running) {
       this.#taken[stay.lp] = step > 0 ? 1 : 0;
       return;
@@ -80,24 +102,4 @@ class IdleWatch {
     for (let lp = 0; lp < this.#ready.length; lp++) this.#close(lp, this.#observed.record.duration);
     return { violations: this.#violations, wasted: this.#wasted };
   }
-}
-
-interface Edge {
-  readonly at: number;
-  readonly stay: Stay;
-  /** 1 where the stay begins, -1 where it ends. */
-  readonly step: 1 | -1;
-}
-
-/** Begins and ends of being ready and of running in the order of time; at one moment ends come first. */
-function edgesOf(all: readonly Stay[], counts: readonly boolean[]): readonly Edge[] {
-  const edges: Edge[] = [];
-  for (const stay of all) {
-    const matters =
-      stay.state === VcpuState.Running ||
-      (stay.state === VcpuState.Runnable && counts[stay.vcpu] === true);
-    if (!matters) continue;
-    edges.push({ at: stay.from, stay, step: 1 }, { at: stay.to, stay, step: -1 });
-  }
-  return edges.sort((a, b) => a.at - b.at || a.step - b.step);
 }
