@@ -9,6 +9,7 @@ import { TraceFile } from "../trace/trace-file.ts";
 import { formatEnding, formatUnowned, formatViolations } from "./ending-report.ts";
 import { resultJson } from "./result-json.ts";
 import { configurationOf, type RunOptions } from "./run-options.ts";
+import { openSerialInput } from "./serial-input.ts";
 import { OutputPort } from "./standard-output.ts";
 import { formatStatistics } from "./statistics-report.ts";
 
@@ -33,8 +34,13 @@ export async function runImage(image: string, options: RunOptions): Promise<numb
     abort.signal.aborted ? process.exit(statusOf({ type: "interrupted" })) : stop("interrupted");
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
 
+  const input =
+    options.input === undefined
+      ? undefined
+      : openSerialInput(options.input, options.driver, () => stop("interrupted"));
   const callbacks: RunCallbacks = {
     serial: (bytes) => output.write(bytes),
+    ...(input === undefined ? {} : { serialInput: input.bytes }),
     log: (level, message, details) => log[level](details ?? {}, message),
     ...(trace === undefined ? {} : { trace }),
     signal: abort.signal,
@@ -44,6 +50,7 @@ export async function runImage(image: string, options: RunOptions): Promise<numb
   try {
     result = await runMachine(configuration, callbacks);
   } finally {
+    input?.close();
     trace?.finish();
   }
   await output.drain(drainMs);

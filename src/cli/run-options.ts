@@ -45,6 +45,7 @@ export interface RunOptions {
   readonly timeout?: number;
   readonly stats?: boolean;
   readonly json?: string;
+  readonly input?: string;
   readonly logLevel: LogLevelOption;
   readonly trace?: string;
   readonly check?: CheckMode;
@@ -58,6 +59,7 @@ Examples:
   vmxon run guest.flat --module "initrd.img quiet" --stats
   vmxon run kernel.elf --driver deterministic --seed 7 --trace events.jsonl
   vmxon run boot.bin --flat 0x7c00:16 --timeout 10
+  vmxon run shell.elf --input -                         (Ctrl-A x ends the run)
   vmxon run study.js --lps 4 --driver deterministic     (scripts: see docs/scripts.md)
 `;
 
@@ -119,6 +121,10 @@ export function runCommand(action: (image: string, options: RunOptions) => Promi
       ),
     )
     .addOption(option("--timeout <seconds>", "stop after so much wall-clock time", parseTimeout))
+    .option(
+      "--input <file>",
+      "what the guest receives on its serial line COM1; - for standard input, key by key at a terminal",
+    )
     .option("--stats", "print statistics to standard error at the end")
     .option("--json <file>", "write the result and the statistics to a file as JSON")
     .addOption(

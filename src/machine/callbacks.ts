@@ -14,6 +14,11 @@ export interface RunCallbacks {
    * once more than a bounded number of them wait.
    */
   readonly serial?: (bytes: Uint8Array) => void | Promise<void>;
+  /**
+   * What the guest receives on its serial line, once it says that it is ready (DTR). Deterministic driver: everything at once, or the
+   * run would depend on when it comes.
+   */
+  readonly serialInput?: Uint8Array | AsyncIterable<Uint8Array>;
   readonly log?: (
     level: LogLevel,
     message: string,

@@ -26,6 +26,8 @@ export interface PlatformHostOptions {
   /** Time of day at clock value 0, seconds since 1970. */
   readonly epochSeconds: number;
   readonly serial: (byte: number) => void;
+  /** The next byte for the serial line, if there is one by now; undefined: there never is. */
+  readonly serialInput?: (() => number | undefined) | undefined;
   readonly debug: (byte: number) => void;
   readonly end: (ending: Ending) => void;
   /** An LP's mailbox is full: make room in it, or wait. */
@@ -42,6 +44,7 @@ export interface PlatformHostOptions {
 export class PlatformHost implements ServedDevices {
   readonly platform: Platform;
   readonly #clock: Clock;
+  readonly #hasInput: boolean;
   readonly #files = new OpenFiles();
   readonly #access = new AccessUnderWay();
   readonly #remote: RemoteDevice[] = [];
@@ -52,6 +55,7 @@ export class PlatformHost implements ServedDevices {
     const { blueprint, control, clock } = options;
     const { layout, apicIds } = blueprint;
     this.#clock = clock;
+    this.#hasInput = options.serialInput !== undefined;
     this.platform = new Platform({
       clock,
       fabric: new MailboxFabric({
@@ -66,6 +70,7 @@ export class PlatformHost implements ServedDevices {
       epochSeconds: options.epochSeconds,
       acpiBase: firmwareArea.start,
       serialOutput: options.serial,
+      serialInput: options.serialInput,
       debugOutput: options.debug,
       exit: (request) => options.end(endingOf(request)),
       testDevice: true,
@@ -98,7 +103,7 @@ export class PlatformHost implements ServedDevices {
 
   serveDevices(answer: (lp: number, value: number) => void): boolean {
     this.#answer = answer;
-    let heard = false;
+    let heard = this.#hasInput && this.platform.receiveSerial();
     for (const device of this.#remote) {
       heard = device.serve() || heard;
     }

@@ -55,6 +55,8 @@ export interface PlatformOptions {
   readonly acpiBase: number;
   /** A byte that the guest sends on COM1. */
   readonly serialOutput: (byte: number) => void;
+  /** The next byte for the guest on COM1, if there is one by now. */
+  readonly serialInput?: (() => number | undefined) | undefined;
   /** A byte that the guest writes to a debug port. */
   readonly debugOutput: (byte: number) => void;
   /** Called in the middle of a port write; the platform may be used until the caller stops it. */
@@ -168,6 +170,7 @@ export class Platform implements Bus {
       firstPort: firstSerialPort,
       interrupt: this.#line(line.serial),
       output: options.serialOutput,
+      input: options.serialInput ?? (() => undefined),
     });
     this.#devices = (options.devices ?? []).map((device, n) => this.#makeDevice(device, n));
     this.#pci = new PciBus([
@@ -434,9 +437,9 @@ export class Platform implements Bus {
     }
   }
 
-  /** Bytes for the guest on COM1. @returns how many were taken */
-  serialInput(bytes: Iterable<number>): number {
-    return this.#serial.input(bytes);
+  /** COM1 takes input that has come. @returns whether there was any */
+  receiveSerial(): boolean {
+    return this.#serial.receive();
   }
 }
 

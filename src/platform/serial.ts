@@ -41,17 +41,20 @@ const connected = modemStatus.cts | modemStatus.dsr | modemStatus.carrier;
 const fifoBytes = 16;
 /** Receiver FIFO level that raises the interrupt, by FIFO control bits 7:6. */
 const triggerLevels = [1, 4, 8, 14] as const;
-/** Most input bytes kept for a guest that does not read; more are refused. */
-export const serialInputMax = 65_536;
 
 export interface SerialOptions {
   readonly firstPort: number;
   readonly interrupt: Line;
   /** A byte that the guest has sent. */
   readonly output: (byte: number) => void;
+  /** The next byte for the guest, if there is one by now. */
+  readonly input: () => number | undefined;
 }
 
-/** 16550A. A byte written is sent at once; input waits until the receiver has room, so that nothing is overrun. */
+/**
+ * 16550A. A byte written is sent at once. What is at the other end sends when the guest says that it is ready (DTR), and when the
+ * receiver has room, so that nothing is overrun and nothing is lost while the guest sets the receiver up.
+ */
 export class Serial implements PortDevice {
   readonly ports;
   readonly #options: SerialOptions;
@@ -66,14 +69,13 @@ export class Serial implements PortDevice {
   #divisor = 12;
   #transmitterInterrupt = false;
   #received: number[] = [];
-  readonly #input: number[] = [];
 
   constructor(options: SerialOptions) {
     this.#options = options;
     this.ports = [{ first: options.firstPort, count: 8, widest: 1 }] as const;
   }
 
-  /** The scratch register, the divisor and input that has not reached the receiver are kept. */
+  /** The scratch register and the divisor are kept. */
   reset(): void {
     this.#interruptEnable = 0;
     this.#fifoControl = 0;
@@ -86,18 +88,11 @@ export class Serial implements PortDevice {
     this.#update();
   }
 
-  /** Bytes for the guest. @returns how many were taken */
-  input(bytes: Iterable<number>): number {
-    let taken = 0;
-    for (const byte of bytes) {
-      if (this.#input.length >= serialInputMax) {
-        break;
-      }
-      this.#input.push(byte);
-      taken++;
-    }
+  /** Takes input that has come. @returns whether there was any */
+  receive(): boolean {
+    const before = this.#received.length;
     this.#update();
-    return taken;
+    return this.#received.length > before;
   }
 
   readPort(port: number): number {
@@ -256,8 +251,8 @@ export class Serial implements PortDevice {
 
   /** Refills the receiver and drives the interrupt line, which a PC gates by OUT2. */
   #update(): void {
-    while (!this.#isLoopback && this.#received.length < this.#receiverRoom) {
-      const byte = this.#input.shift();
+    while (this.#isReady && this.#received.length < this.#receiverRoom) {
+      const byte = this.#options.input();
       if (byte === undefined) {
         break;
       }
@@ -272,6 +267,10 @@ export class Serial implements PortDevice {
   }
   get #isLoopback(): boolean {
     return (this.#modemControl & modemControl.loopback) !== 0;
+  }
+  /** DTR is set, as the other end sees it. */
+  get #isReady(): boolean {
+    return (this.#modemControl & modemControl.dtr) !== 0 && !this.#isLoopback;
   }
   get #fifosEnabled(): boolean {
     return (this.#fifoControl & fifoControl.enable) !== 0;

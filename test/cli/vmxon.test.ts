@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { projectFile } from "../../src/machine/project-files.ts";
 import {
+  capitals,
   floodsSerial,
   hello,
   sleepsForEver,
@@ -20,7 +21,15 @@ let folder: string;
 const file = (name: string): string => join(folder, name);
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "vmxon-cli-"));
-  const files = { hello: hello(1), floodsSerial, sleepsForEver, spins, tripleFault, writesNowhere };
+  const files = {
+    capitals,
+    hello: hello(1),
+    floodsSerial,
+    sleepsForEver,
+    spins,
+    tripleFault,
+    writesNowhere,
+  };
   for (const [name, bytes] of Object.entries(files)) writeFileSync(file(name), bytes);
   writeFileSync(file("high"), multibootImage([0xf4], 0x1000_0000));
   writeFileSync(file("text"), "not an image");
@@ -38,9 +47,11 @@ interface Ended {
 function vmxon(
   args: readonly string[],
   onOutput: (kill: () => void) => void = () => undefined,
+  input = "",
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [cli, ...args], { cwd: folder });
+    child.stdin.end(input);
     let out = "";
     let err = "";
     child.stdout.once("data", () => onOutput(() => child.kill("SIGINT")));
@@ -67,10 +78,26 @@ describe("vmxon", () => {
   it("passes the guest's output and exit status through", async () => {
     expect(await vmxon(["run", "hello"])).toMatchObject({ status: 3, out: "hello\n", err: "" });
   });
+
+  it.each(["threads", "deterministic"])(
+    "hands standard input to the guest under the %s driver",
+    async (driver) => {
+      const args = ["run", "capitals", "--driver", driver, "--input", "-"];
+      const ended = await vmxon(args, undefined, "some words. More");
+      expect(ended).toMatchObject({ status: 1, out: "SOME\0WORDS", err: "" });
+    },
+  );
+
+  it("hands a file to the guest", async () => {
+    writeFileSync(file("words"), "abc.");
+    const ended = await vmxon(["run", "capitals", "--input", "words"]);
+    expect(ended).toMatchObject({ status: 1, out: "ABC", err: "" });
+  });
 });
 
 describe("bad input is one line and status 2:", () => {
   it.each([
+    ["no such input", ["run", "hello", "--input", "nothing"], /^vmxon: nothing: no such file\n$/],
     ["no such image", ["run", "nothing"], /^vmxon: nothing: no such file\n$/],
     ["a folder", ["run", "."], /^vmxon: \.: is a folder, not a file\n$/],
     [

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { driverNames } from "../../src/machine/configuration.ts";
 import { statusOf } from "../../src/machine/run-result.ts";
 import {
+  capitals,
   changesCode,
   countsTogether,
   deviceTicks,
@@ -66,6 +67,13 @@ describe.each(driverNames)("under the %s driver", (driver) => {
     expect(result.ending).toEqual({ type: "dead" });
   });
 
+  it("a guest receives what comes in by its serial line, by interrupts, and loses nothing", async () => {
+    const typed = "abcdefghij".repeat(1000);
+    const serialInput = new TextEncoder().encode(`${typed}.`);
+    const { result, serial } = await runGuest(capitals, { driver }, { serialInput });
+    expect(result.ending).toEqual({ type: "exit", value: 0 });
+    expect(serial).toBe(typed.toUpperCase());
+  });
   it("a guest that floods its serial line is held back, not the machine", async () => {
     let waiting = 0;
     let most = 0;

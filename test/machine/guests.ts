@@ -219,6 +219,53 @@ export const timerTicks = guest((asm) => {
   asm.iretd();
 });
 
+/** Sends what it receives back in capitals, by interrupts of COM1, until a full stop; then exits with 0. */
+export const capitals = guest((asm) => {
+  const handler = asm.label("handler");
+  const [empty, stop] = [asm.label("empty"), asm.label("stop")];
+  const [ioapicIndex, ioapicData] = [0xfec0_0000, 0xfec0_0010];
+  emitTables(asm, 0x41, handler);
+  asm.mov(mem32(lapic.base + lapic.spurious), 0x1ff);
+  // Pin 4, where COM1 is.
+  asm.mov(mem32(ioapicIndex), 0x19);
+  asm.mov(mem32(ioapicData), 0);
+  asm.mov(mem32(ioapicIndex), 0x18);
+  asm.mov(mem32(ioapicData), 0x41);
+  // FIFOs on and empty; interrupts when something is received; DTR, RTS, OUT2.
+  for (const [register, value] of [
+    [2, 0x07],
+    [1, 0x01],
+    [4, 0x0b],
+  ] as const) {
+    asm.mov(dx, serialPort + register);
+    asm.mov(al, value);
+    asm.out(dx, al);
+  }
+  asm.sti();
+  const wait = asm.here("wait");
+  asm.hlt();
+  asm.jmp(wait);
+
+  asm.here(handler);
+  const next = asm.here("next");
+  asm.mov(dx, serialPort + 5);
+  asm.in(al, dx);
+  asm.test(al, 1);
+  asm.jz(empty);
+  asm.mov(dx, serialPort);
+  asm.in(al, dx);
+  asm.cmp(al, ".".charCodeAt(0));
+  asm.je(stop);
+  asm.sub(al, 0x20);
+  asm.out(dx, al);
+  asm.jmp(next);
+  asm.here(empty);
+  asm.mov(mem32(lapic.base + lapic.eoi), 0);
+  asm.iretd();
+  asm.here(stop);
+  emitExit(asm, 0);
+});
+
 /** Spins while its timer runs down, a hundred times; exits with the cycles by which the worst interrupt came late. */
 export const timerLateness = guest((asm) => {
   const handler = asm.label("handler");

@@ -19,6 +19,7 @@ const masked = 1 << 16;
 class Machine {
   now = 0;
   serial = "";
+  readonly typed: number[] = [];
   readonly exits: ExitRequest[] = [];
   readonly apics: LocalApic[];
   readonly platform: Platform;
@@ -48,6 +49,7 @@ class Machine {
       serialOutput: (byte) => {
         this.serial += String.fromCharCode(byte);
       },
+      serialInput: () => this.typed.shift(),
       debugOutput: () => undefined,
       exit: (request) => this.exits.push(request),
       testDevice: true,
@@ -215,9 +217,11 @@ describe("interrupts through the 8259 pair", () => {
   test("COM1 interrupts on line 4", () => {
     const machine = new Machine();
     machine.setEntry(4, 0x44);
-    machine.platform.writePort(0x3fc, 1, 0x08);
+    machine.platform.writePort(0x3fc, 1, 0x09);
     machine.platform.writePort(0x3f9, 1, 0x01);
-    expect(machine.platform.serialInput([0x41])).toBe(1);
+    expect(machine.platform.receiveSerial()).toBe(false);
+    machine.typed.push(0x41);
+    expect(machine.platform.receiveSerial()).toBe(true);
     expect(machine.take()).toBe(0x44);
     expect(machine.platform.readPort(0x3f8, 1)).toBe(0x41);
   });

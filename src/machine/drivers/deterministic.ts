@@ -1,11 +1,11 @@
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
-import { present } from "../../base/assert.ts";
+import { assert, present } from "../../base/assert.ts";
 import { Prng } from "../../base/prng.ts";
 import type { InterruptFabric } from "../../cpu/ports.ts";
 import { Pending } from "../../execution/lp-window.ts";
 import { windowBase } from "../../memory/physical-memory.ts";
 import { MailboxFabric } from "../../platform/interrupt-fabric.ts";
-import type { StopRequest } from "../callbacks.ts";
+import type { RunCallbacks, StopRequest } from "../callbacks.ts";
 import { ControlRegion } from "../control-region.ts";
 import { LpHost } from "../lp-host.ts";
 import { PlatformHost } from "../platform-host.ts";
@@ -134,6 +134,7 @@ class DeterministicMachine {
       clock,
       epochSeconds,
       serial: (byte) => this.#serial.push(byte),
+      serialInput: inputOf(callbacks),
       debug: (byte) => this.#debug.add(byte),
       end: (ending) => this.#end(ending),
       whenFull,
@@ -260,4 +261,12 @@ class DeterministicMachine {
   #report({ host, bus }: ChargedLp, index: number): LpReport {
     return host.report(this.#schedule.haltedCycles(index), bus.accesses);
   }
+}
+
+/** The input of the serial line, a byte at a time. */
+function inputOf({ serialInput }: RunCallbacks): (() => number | undefined) | undefined {
+  if (serialInput === undefined) return undefined;
+  assert(serialInput instanceof Uint8Array, "input that comes in the course of a run");
+  let next = 0;
+  return () => serialInput[next++];
 }

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { expose } from "comlink";
 import { present } from "../../base/assert.ts";
+import { BytePipe } from "../../protocol/byte-pipe.ts";
 import { DeviceChannel } from "../../protocol/device-channel.ts";
 import { WallClock } from "../clock.ts";
 import { ControlRegion } from "../control-region.ts";
@@ -33,7 +34,8 @@ class PlatformService implements PlatformControl {
   readonly #debug: LineBuffer;
   #serial: number[] = [];
 
-  constructor({ blueprint, start, epochSeconds, channels, events }: PlatformWorkerData) {
+  constructor({ blueprint, start, epochSeconds, channels, input, events }: PlatformWorkerData) {
+    const pipe = input && new BytePipe(input);
     this.#events = events;
     this.#control = new ControlRegion(blueprint.memory, blueprint.layout);
     this.#debug = new LineBuffer((line) => this.#post({ type: "debug", line }));
@@ -45,6 +47,7 @@ class PlatformService implements PlatformControl {
       epochSeconds,
       channels: channels.map((memory) => memory && new DeviceChannel(memory)),
       serial: (byte) => this.#addSerial(byte),
+      serialInput: pipe && (() => pipe.take()),
       debug: (byte) => this.#debug.add(byte),
       end: (ending) => this.#end(ending),
       whenFull: (lp) => awaitRoom(this.#control, lp),

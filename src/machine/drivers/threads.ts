@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { present } from "../../base/assert.ts";
 import { windowBase } from "../../memory/physical-memory.ts";
 import { hasOwnThread } from "../../platform/devices/device-kinds.ts";
+import { BytePipe, createBytePipeMemory } from "../../protocol/byte-pipe.ts";
 import { createChannelMemory } from "../../protocol/device-channel.ts";
 import type { StopRequest } from "../callbacks.ts";
 import { clockFrequencyHz, hostNow, WallClock } from "../clock.ts";
@@ -27,6 +29,8 @@ import { WorkerThread } from "./worker-thread.ts";
 const graceMs = 3000;
 /** How often to look whether the machine is dead; it is when two looks in a row say so. */
 const deadLookMs = 100;
+/** How soon to look again whether the guest has read of its input what there was room for. */
+const inputLookMs = 2;
 
 /** Runs a machine with a thread per LP, one per device that acts by itself, and one for the rest of the platform. */
 export function runThreads(request: RunRequest): Promise<RunResult> {
@@ -48,6 +52,8 @@ class ThreadedMachine {
   /** Devices that have a thread of their own. */
   readonly #devices: readonly WorkerThread<DeviceControl>[];
   readonly #events: MessagePort;
+  /** Input for the guest's serial line. */
+  readonly #input: BytePipe | undefined;
   #ending: Ending | undefined;
   #hasEnded: () => void = () => undefined;
   readonly #ended = new Promise<void>((resolve) => {
@@ -73,7 +79,12 @@ class ThreadedMachine {
       return hasOwnThread(device) ? createChannelMemory() : undefined;
     });
     const machine = { blueprint, start };
-    const platformData: PlatformWorkerData = { ...machine, epochSeconds, channels, events: port2 };
+    const input = callbacks.serialInput && createBytePipeMemory();
+    const platformData: PlatformWorkerData = {
+      ...machine,
+      ...{ epochSeconds, channels, input, events: port2 },
+    };
+    this.#input = input && new BytePipe(input);
     this.#platform = new WorkerThread<PlatformControl>("platform-worker", platformData, [port2]);
     this.#devices = channels.flatMap((channel, index) =>
       channel === undefined ? [] : [startDevice(machine, channel, index)],
@@ -150,12 +161,26 @@ class ThreadedMachine {
     const { timeoutSeconds } = this.#request.configuration;
     const timeout =
       timeoutSeconds && setTimeout(() => this.#end({ type: "timeout" }), timeoutSeconds * 1000);
+    this.#feed().catch((error) => this.#fail(error, platformSource));
     await this.#ended;
     clearTimeout(timeout);
     const stopped = await Promise.all(lps.map((outcome) => withGrace(outcome)));
     this.#control.finish();
     await Promise.all(devices.map((done) => withGrace(done)));
     return { lps: stopped, platform: await withGrace(platform) };
+  }
+
+  /** Hands on what is to come in by the serial line, as the guest reads it. */
+  async #feed(): Promise<void> {
+    const { serialInput = [] } = this.#request.callbacks;
+    for await (const bytes of serialInput instanceof Uint8Array ? [serialInput] : serialInput) {
+      for (let rest = bytes; rest.length > 0; ) {
+        if (this.#ending !== undefined) return;
+        rest = rest.subarray(this.#input?.put(rest));
+        this.#control.platformDoorbell.ring();
+        if (rest.length > 0) await sleep(inputLookMs);
+      }
+    }
   }
 
   async #runLp(thread: WorkerThread<LpControl>, lp: number): Promise<LpOutcome | undefined> {

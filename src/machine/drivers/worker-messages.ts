@@ -39,6 +39,8 @@ export interface PlatformWorkerData {
   readonly epochSeconds: number;
   /** Channels of the devices that have threads of their own, by their number. */
   readonly channels: readonly (SharedArrayBuffer | undefined)[];
+  /** Input for the serial line: a `BytePipe`'s memory. Undefined: there is none. */
+  readonly input: SharedArrayBuffer | undefined;
   /** Takes `PlatformEvent`s: unlike a call, a message leaves a thread that is busy. */
   readonly events: MessagePort;
 }

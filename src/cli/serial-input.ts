@@ -1,0 +1,75 @@
+import { readFileSync } from "node:fs";
+import type { DriverName } from "../machine/configuration.ts";
+import { readInputFile } from "../machine/input-files.ts";
+import { UserError } from "../machine/user-error.ts";
+
+/** What the guest is to receive on its serial line. */
+export interface SerialInput {
+  readonly bytes: Uint8Array | AsyncIterable<Uint8Array>;
+  /** Gives the terminal back. */
+  close(): void;
+}
+
+const standardInput = 0;
+const commandKey = 0x01;
+const quitKey = "x".charCodeAt(0);
+
+/**
+ * @param name a file, or `-` for standard input. A terminal's keys go to the guest one by one, as they are
+ * @param onQuit called when the user ends the run at the terminal
+ * @throws {UserError} there is no such file, or a terminal was given to the deterministic driver
+ */
+export function openSerialInput(name: string, driver: DriverName, onQuit: () => void): SerialInput {
+  if (name !== "-") return { bytes: readInputFile(name).bytes, close: () => undefined };
+  const { stdin } = process;
+  if (driver === "deterministic") {
+    if (stdin.isTTY) {
+      throw new UserError(
+        "--input -: the deterministic driver has to know all input before it starts; give a file or a pipe",
+      );
+    }
+    return { bytes: readFileSync(standardInput), close: () => undefined };
+  }
+  if (!stdin.isTTY) return { bytes: untilGone(stdin), close: () => undefined };
+  stdin.setRawMode(true);
+  process.stderr.write("vmxon: keys go to the guest; Ctrl-A x ends the run\n");
+  return {
+    bytes: keysForGuest(untilGone(stdin), onQuit),
+    close: () => stdin.setRawMode(false),
+  };
+}
+
+/** Input whose other end goes away has come to its end. */
+async function* untilGone(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* input;
+  } catch {
+    // The terminal has gone.
+  }
+}
+
+/** Ctrl-A begins a command, as at other simulators' consoles: x ends the run; anything else is for the guest, a second Ctrl-A too. */
+export async function* keysForGuest(
+  keys: AsyncIterable<Uint8Array>,
+  onQuit: () => void,
+): AsyncGenerator<Uint8Array> {
+  let isCommand = false;
+  for await (const bytes of keys) {
+    const forGuest: number[] = [];
+    for (const key of bytes) {
+      if (isCommand) {
+        isCommand = false;
+        if (key === quitKey) {
+          onQuit();
+          return;
+        }
+        forGuest.push(key);
+      } else if (key === commandKey) {
+        isCommand = true;
+      } else {
+        forGuest.push(key);
+      }
+    }
+    yield Uint8Array.from(forGuest);
+  }
+}
