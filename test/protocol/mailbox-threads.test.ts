@@ -9,7 +9,7 @@ import { compileForWorker } from "./worker-modules.ts";
 const senders = 2;
 const entriesPerSender = 60_000;
 const place = { ring: 128, doorbell: 64, doorbellBit: 1 } as const;
-const folder = compileForWorker(["src/base/assert.ts", "src/protocol/mailbox.ts"]);
+const folder = compileForWorker("src/protocol/mailbox.ts");
 
 afterAll(() => rmSync(folder, { recursive: true }));
 

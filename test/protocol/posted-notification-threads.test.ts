@@ -10,7 +10,7 @@ const posters = 2;
 const enough = 40;
 /** Words: the descriptor, then how many posters are done, then notifications and mismatches of each. */
 const place = { finished: 16, results: 20 } as const;
-const folder = compileForWorker(["src/protocol/posted-interrupt-descriptor.ts"]);
+const folder = compileForWorker("src/protocol/posted-interrupt-descriptor.ts");
 
 afterAll(() => rmSync(folder, { recursive: true }));
 

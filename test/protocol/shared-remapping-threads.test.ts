@@ -9,7 +9,7 @@ import { compileForWorker } from "./worker-modules.ts";
 const changes = 3000;
 /** Words behind the shared state: what is changed, twice; messages and mismatches of the device; end. */
 const at = { first: 64, second: 65, messages: 66, mismatches: 67, stop: 68 } as const;
-const folder = compileForWorker(["src/protocol/shared-remapping.ts"]);
+const folder = compileForWorker("src/protocol/shared-remapping.ts");
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const deviceCode = `

@@ -21,11 +21,10 @@ const enough = { rounds: 20_000, milliseconds: 4000 } as const;
  * Posters on threads of their own against one receiver. Every post of a vector leaves a number behind before it sets the
  * request, so that a lost post shows: the receiver has not seen the last number of that vector.
  */
-const folder = compileForWorker([
-  "src/base/assert.ts",
+const folder = compileForWorker(
   "src/protocol/mailbox.ts",
   "src/protocol/posted-interrupt-descriptor.ts",
-]);
+);
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const posterCode = `
