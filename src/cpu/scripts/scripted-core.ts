@@ -1,12 +1,10 @@
 import { present } from "../../base/assert.ts";
 import type { Assistant, ExecutionCore } from "../../execution/core.ts";
-import { AccessKind, type CoreHost, Outcome, RunExit } from "../../execution/core-host.ts";
-import { readStatusFlags } from "../../execution/flags.ts";
+import { type CoreHost, Outcome, RunExit } from "../../execution/core-host.ts";
 import { recordOffset } from "../../execution/instruction-record.ts";
 import { lpOffset } from "../../execution/lp-window.ts";
-import { type Tlb, TlbAccess } from "../../execution/tlb.ts";
+import type { Tlb } from "../../execution/tlb.ts";
 import {
-  type CpuidRegisters,
   type GeneralRegisters,
   type NoteDetail,
   type Operation,
@@ -17,7 +15,9 @@ import {
 import type { CorePort } from "../core-port.ts";
 import type { Clock, CostlyOperation, Intercepts, TraceSink } from "../ports.ts";
 import { flagBit } from "../register-bits.ts";
+import { OperationMemory } from "./operation-memory.ts";
 import { Gpr, OperationRecords } from "./operation-records.ts";
+import { OperationRegisters } from "./operation-registers.ts";
 import { LpOwnOperations } from "./own-operations.ts";
 import {
   argumentAt,
@@ -48,16 +48,12 @@ export interface ScriptedCoreOptions {
   readonly createMachineCode: (host: CoreHost) => ExecutionCore;
 }
 
-/** Where a linear operand of a VMX instruction is put: below the stack pointer, where scripts keep nothing. */
-const operandBelowStack = 64n;
-const registerCount = 16;
 /** Vectors that push an error code. */
 const withErrorCode = new Set([8, 10, 11, 12, 13, 14, 17, 21, 29, 30]);
 /** Work of no more cycles is done in one piece. */
 const shortWork = 500;
 /** How long an LP that is not told of others' stores spins before it looks again, in cycles. */
 const spinGlance = 1000;
-const allOnes = 0xffff_ffff_ffff_ffffn;
 
 /** What an operation costs beside the one cycle of an instruction, where something does. */
 const costs: Partial<Record<OperationKind, CostlyOperation>> = {
@@ -104,15 +100,12 @@ export class ScriptedCore implements CorePort {
   readonly #streams: ScriptStreams;
   readonly #trace: TraceSink | undefined;
   readonly #records: OperationRecords;
-  readonly #u8: Uint8Array;
-  readonly #u16: Uint16Array;
   readonly #u32: Uint32Array;
   readonly #i32: Int32Array;
-  readonly #u64: BigUint64Array;
-  readonly #i64: BigInt64Array;
   readonly #rip: number;
   readonly #pending: number;
-  readonly #registers: BigUint64Array;
+  readonly #registers: OperationRegisters;
+  readonly #memory: OperationMemory;
   #retired = 0;
   readonly #pauses: ScriptedCoreOptions["pauses"];
   #computing: Stream | undefined;
@@ -132,16 +125,10 @@ export class ScriptedCore implements CorePort {
     this.#streams = options.streams;
     this.#trace = options.trace;
     this.#pauses = options.pauses;
-    this.#u8 = new Uint8Array(memory.buffer);
-    this.#u16 = new Uint16Array(memory.buffer);
     this.#u32 = new Uint32Array(memory.buffer);
     this.#i32 = new Int32Array(memory.buffer);
-    this.#u64 = new BigUint64Array(memory.buffer);
-    this.#i64 = new BigInt64Array(memory.buffer);
     this.#rip = (windowBase + lpOffset.rip) >>> 2;
     this.#pending = (windowBase + lpOffset.pending) >>> 2;
-    const gpr = (windowBase + lpOffset.gpr) >>> 3;
-    this.#registers = this.#u64.subarray(gpr, gpr + registerCount);
     this.#code = options.createMachineCode({
       access: (size, kind) => host.access(size, kind),
       commit: () => host.commit(),
@@ -158,6 +145,11 @@ export class ScriptedCore implements CorePort {
       },
     });
     this.tlb = this.#code.tlb;
+    this.#memory = new OperationMemory({
+      ...{ memory, windowBase, tlb: this.tlb, host },
+      stored: (at) => this.#stored(at),
+    });
+    this.#registers = new OperationRegisters(memory, windowBase, this.#memory);
     this.#records = new OperationRecords(memory, windowBase);
     const own = new LpOwnOperations({
       clock: options.clock,
@@ -272,7 +264,7 @@ export class ScriptedCore implements CorePort {
     if (record !== 0) return this.#system(stream, operation, record);
     const special = this.#specialRecord(operation);
     if (special !== undefined) return this.#system(stream, operation, special);
-    const result = this.#access(operation);
+    const result = this.#memory.execute(operation);
     this.#retired += 1;
     this.#complete(stream, result);
     return undefined;
@@ -291,16 +283,16 @@ export class ScriptedCore implements CorePort {
     const record = this.#records.of(operation.kind);
     let result = 0n;
     if (record === 0) {
-      result = this.#access(operation);
+      result = this.#memory.execute(operation);
     } else {
       this.#place(record, stream);
-      this.#loadOperands(operation);
+      this.#registers.load(operation);
       const outcome = this.#host.system(record);
       this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
       if (outcome !== Outcome.Next) {
         throw new ScriptError(`operation ${operation.kind} did not go on behind itself`);
       }
-      result = this.#resultOf(operation);
+      result = this.#registers.resultOf(operation);
     }
     this.#retired += 1;
     stream.low = nextLow(stream.low);
@@ -336,8 +328,8 @@ export class ScriptedCore implements CorePort {
     return stream;
   }
   #beginHandler(program: number, vector: number): Stream {
-    const registers = this.#registers.slice();
-    const frame = this.#registers[Gpr.rsp] ?? 0n;
+    const registers = this.#registers.general.slice();
+    const frame = registers[Gpr.rsp] ?? 0n;
     const errorCodeBytes = withErrorCode.has(vector) ? 8 : 0;
     return this.#streams.begin(this.#index, program, vector, { registers, frame, errorCodeBytes });
   }
@@ -351,7 +343,7 @@ export class ScriptedCore implements CorePort {
     }
     stream.low = nextLow(stream.low);
     this.#u32[this.#rip] = stream.low;
-    stream.complete(this.#resultOf(stream.operation));
+    stream.complete(this.#registers.resultOf(stream.operation));
   }
 
   /** At the exit point: the VM entry that the stream waits for has ended in a VM exit. */
@@ -362,7 +354,7 @@ export class ScriptedCore implements CorePort {
         `LP ${this.#index} left its guest for program ${stream.program}, which has not entered one; HOST_RIP is another script's`,
       );
     }
-    if (extra !== undefined) (extra as GeneralRegisters).set(this.#registers);
+    if (extra !== undefined) (extra as GeneralRegisters).set(this.#registers.general);
     this.#complete(stream, VmxResult.Success);
     return stream;
   }
@@ -408,7 +400,7 @@ export class ScriptedCore implements CorePort {
   #spin(stream: Stream, { kind, address, size, value, expected }: Operation): RunExit | undefined {
     const left = stream.cyclesLeft ?? Number(expected);
     const isWhile = kind === OperationKind.Spin;
-    if (left <= 0 || (this.#load(address, size) === value) !== isWhile) {
+    if (left <= 0 || (this.#memory.load(address, size) === value) !== isWhile) {
       this.#retired += 1;
       this.#complete(stream, 0n);
       return undefined;
@@ -421,18 +413,21 @@ export class ScriptedCore implements CorePort {
     if (outcome !== Outcome.Next) return undefined;
     this.#retired += 1;
     const now = this.#clock.now();
-    const low = Number(address & 0xffff_ffffn);
-    const at = this.#look(low, Number(address >> 32n), size, TlbAccess.Read);
+    const at = this.#memory.place(address, size);
     const isTold = at >= 0 && this.#streams.tellsSpinners;
     const most = Math.min(left, this.#pauses().pauseLoopLeft());
     if (isTold) {
-      const isOver = (): boolean => (this.#read(at, size) === value) !== isWhile;
+      const isOver = (): boolean => (this.#memory.read(at, size) === value) !== isWhile;
       this.#streams.spins(this.#index, at, isOver);
     }
     this.#computing = stream;
     this.#spinEnd = now + left;
     this.busyUntil = now + (isTold ? most : Math.min(most, spinGlance));
     return RunExit.Left;
+  }
+  /** Whoever spins there looks again. */
+  #stored(at: number): void {
+    if (this.#streams.hasSpinners) this.#streams.stored(this.#index, at);
   }
   #stopSpinning(): void {
     this.#spinEnd = undefined;
@@ -444,12 +439,12 @@ export class ScriptedCore implements CorePort {
 
   #system(stream: Stream, operation: Operation, record: number): RunExit | undefined {
     this.#place(record, stream);
-    this.#loadOperands(operation);
+    this.#registers.load(operation);
     const outcome = this.#host.system(record);
     this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
     if (outcome === Outcome.Next || outcome === Outcome.NextAndLeave) {
       this.#retired += 1;
-      this.#complete(stream, this.#resultOf(operation));
+      this.#complete(stream, this.#registers.resultOf(operation));
     }
     const leaves = outcome === Outcome.NextAndLeave || outcome === Outcome.JumpAndLeave;
     return leaves ? RunExit.Left : undefined;
@@ -459,142 +454,6 @@ export class ScriptedCore implements CorePort {
     this.#u32[(record + recordOffset.next) >>> 2] = nextLow(stream.low);
     this.#u32[(record + recordOffset.next + 4) >>> 2] = stream.high;
     this.#u32[(this.#base + lpOffset.current) >>> 2] = record;
-  }
-
-  #loadOperands({ kind, address, value, expected, extra }: Operation): void {
-    const registers = this.#registers;
-    switch (kind) {
-      case OperationKind.VmRead:
-        registers[Gpr.rcx] = address;
-        return;
-      case OperationKind.VmWrite:
-        registers[Gpr.rcx] = address;
-        registers[Gpr.rax] = value;
-        return;
-      case OperationKind.VmLaunch:
-      case OperationKind.VmResume:
-        if (extra !== undefined) registers.set(extra as GeneralRegisters);
-        return;
-      case OperationKind.Cpuid:
-      case OperationKind.VmFunc:
-        registers[Gpr.rax] = address;
-        registers[Gpr.rcx] = value;
-        return;
-      case OperationKind.ReadMsr:
-        registers[Gpr.rcx] = address;
-        return;
-      case OperationKind.WriteMsr:
-        registers[Gpr.rcx] = address;
-        registers[Gpr.rax] = value & 0xffff_ffffn;
-        registers[Gpr.rdx] = value >> 32n;
-        return;
-      case OperationKind.VmCall:
-        registers[Gpr.rax] = address;
-        registers[Gpr.rbx] = value;
-        return;
-      case OperationKind.WriteControl:
-        registers[Gpr.rax] = value;
-        return;
-      case OperationKind.PortIn:
-        registers[Gpr.rdx] = address;
-        return;
-      case OperationKind.PortOut:
-        registers[Gpr.rdx] = address;
-        registers[Gpr.rax] = value;
-        return;
-      case OperationKind.InvalidatePage:
-        registers[Gpr.rdi] = address;
-        return;
-      case OperationKind.VmxOn:
-      case OperationKind.VmClear:
-      case OperationKind.VmPtrLoad:
-        this.#operandInMemory(address, 0n);
-        return;
-      case OperationKind.VmPtrStore:
-        this.#operandInMemory(0n, 0n);
-        return;
-      case OperationKind.InvalidateEpt:
-        registers[Gpr.rcx] = address;
-        this.#operandInMemory(value, 0n);
-        return;
-      case OperationKind.InvalidateVpid:
-        registers[Gpr.rcx] = address;
-        this.#operandInMemory(expected, value);
-        return;
-      case OperationKind.CompareExchange16: {
-        const [low = 0n, high = 0n, newLow = 0n, newHigh = 0n] = extra as readonly bigint[];
-        registers[Gpr.rdi] = address;
-        registers[Gpr.rax] = low;
-        registers[Gpr.rdx] = high;
-        registers[Gpr.rbx] = newLow;
-        registers[Gpr.rcx] = newHigh;
-        return;
-      }
-      default:
-    }
-  }
-  #operandInMemory(first: bigint, second: bigint): void {
-    const at = ((this.#registers[Gpr.rsp] ?? 0n) & ~0xfn) - operandBelowStack;
-    this.#registers[Gpr.rdi] = at;
-    this.#store(at, 8, first);
-    this.#store(at + 8n, 8, second);
-  }
-
-  /** What the registers hold when the operation has been executed, by this LP or by a hypervisor. */
-  #resultOf({ kind, size, extra }: Operation): bigint {
-    const registers = this.#registers;
-    const rax = registers[Gpr.rax] ?? 0n;
-    switch (kind) {
-      case OperationKind.ReadMsr:
-      case OperationKind.ReadTsc:
-        return (rax & 0xffff_ffffn) | ((registers[Gpr.rdx] ?? 0n) << 32n);
-      case OperationKind.Cpuid: {
-        const into = extra as CpuidRegisters | undefined;
-        if (into !== undefined) {
-          into.eax = Number(rax & 0xffff_ffffn);
-          into.ebx = Number((registers[Gpr.rbx] ?? 0n) & 0xffff_ffffn);
-          into.ecx = Number((registers[Gpr.rcx] ?? 0n) & 0xffff_ffffn);
-          into.edx = Number((registers[Gpr.rdx] ?? 0n) & 0xffff_ffffn);
-        }
-        return rax & 0xffff_ffffn;
-      }
-      case OperationKind.PortIn:
-        return BigInt.asUintN(size * 8, rax);
-      case OperationKind.Load:
-      case OperationKind.CompareExchange:
-      case OperationKind.Exchange:
-      case OperationKind.ExchangeAdd:
-        return BigInt.asUintN(size * 8, rax);
-      case OperationKind.ReadControl:
-      case OperationKind.VmCall:
-        return rax;
-      case OperationKind.VmRead:
-        return this.#vmxResult() === VmxResult.Success ? rax : allOnes;
-      case OperationKind.VmPtrStore:
-        return this.#load(registers[Gpr.rdi] ?? 0n, 8);
-      case OperationKind.VmxOn:
-      case OperationKind.VmxOff:
-      case OperationKind.VmClear:
-      case OperationKind.VmPtrLoad:
-      case OperationKind.VmWrite:
-      case OperationKind.VmLaunch:
-      case OperationKind.VmResume:
-      case OperationKind.InvalidateEpt:
-      case OperationKind.InvalidateVpid:
-        return this.#vmxResult();
-      case OperationKind.CompareExchange16:
-        return (this.#flags() & flagBit.ZF) === 0 ? 0n : 1n;
-      default:
-        return 0n;
-    }
-  }
-  #flags(): number {
-    return readStatusFlags(this.#u32, this.#base);
-  }
-  #vmxResult(): bigint {
-    const flags = this.#flags();
-    if ((flags & flagBit.CF) !== 0) return VmxResult.FailInvalid;
-    return (flags & flagBit.ZF) !== 0 ? VmxResult.FailValid : VmxResult.Success;
   }
 
   #specialRecord({ kind, address, size }: Operation): number | undefined {
@@ -616,147 +475,15 @@ export class ScriptedCore implements CorePort {
 
   /** The program entered through a gate has returned: IRET to where it came from, with the registers as they were. */
   #return(stream: Stream): RunExit | undefined {
-    this.#registers.set(present(stream.interrupted, "no registers to restore"));
-    this.#registers[Gpr.rsp] = stream.frame + BigInt(stream.errorCodeBytes);
+    const { general } = this.#registers;
+    general.set(present(stream.interrupted, "no registers to restore"));
+    general[Gpr.rsp] = stream.frame + BigInt(stream.errorCodeBytes);
     this.#place(this.#records.iret, stream);
     const outcome = this.#host.system(this.#records.iret);
     this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
     this.#retired += 1;
     this.#streams.end(stream);
     return outcome === Outcome.JumpAndLeave ? RunExit.Left : undefined;
-  }
-
-  // ——— memory
-
-  #access({ kind, address, size, value, expected }: Operation): bigint {
-    switch (kind) {
-      case OperationKind.Load:
-        return this.#load(address, size);
-      case OperationKind.Store:
-        this.#store(address, size, value);
-        return 0n;
-      case OperationKind.Fence:
-        Atomics.load(this.#i32, this.#pending);
-        return 0n;
-      case OperationKind.BitTestAndSet:
-      case OperationKind.BitTestAndReset: {
-        const at = address + ((value >> 6n) << 3n);
-        const bit = 1n << (value & 63n);
-        const sets = kind === OperationKind.BitTestAndSet;
-        const old = this.#locked(at, 8, (was) => (sets ? was | bit : was & ~bit));
-        return (old & bit) === 0n ? 0n : 1n;
-      }
-      case OperationKind.CompareExchange:
-        return this.#locked(address, size, (was) => (was === expected ? value : was));
-      case OperationKind.Exchange:
-        return this.#locked(address, size, () => value);
-      case OperationKind.ExchangeAdd:
-        return this.#locked(address, size, (was) => was + value);
-      case OperationKind.LockedOr:
-        return this.#locked(address, size, (was) => was | value);
-      case OperationKind.LockedAnd:
-        return this.#locked(address, size, (was) => was & value);
-      default:
-        throw new ScriptError(`operation ${kind} is unknown`);
-    }
-  }
-
-  #load(address: bigint, size: number): bigint {
-    const low = Number(address & 0xffff_ffffn);
-    const high = Number(address >> 32n);
-    let at = this.#look(low, high, size, TlbAccess.Read);
-    if (at < 0) {
-      this.#argument(low, high);
-      at = this.#host.access(size, AccessKind.Read);
-    }
-    return this.#read(at, size);
-  }
-  #store(address: bigint, size: number, value: bigint): void {
-    const low = Number(address & 0xffff_ffffn);
-    const high = Number(address >> 32n);
-    const at = this.#look(low, high, size, TlbAccess.Write);
-    if (at >= 0) {
-      this.#write(at, size, value);
-      this.#stored(at);
-      return;
-    }
-    this.#argument(low, high);
-    this.#u64[(this.#base + lpOffset.argument1) >>> 3] = value;
-    this.#host.store(size);
-    this.#stored(this.#look(low, high, size, TlbAccess.Write));
-  }
-  /** Whoever spins there looks again. */
-  #stored(at: number): void {
-    if (at >= 0 && this.#streams.hasSpinners) this.#streams.stored(this.#index, at);
-  }
-  /** @param change the new value. @returns the old one */
-  #locked(address: bigint, size: number, change: (was: bigint) => bigint): bigint {
-    const low = Number(address & 0xffff_ffffn);
-    const high = Number(address >> 32n);
-    if ((low & (size - 1)) !== 0) {
-      throw new ScriptError(`locked operation at 0x${address.toString(16)} is not aligned`);
-    }
-    let at = this.#look(low, high, size, TlbAccess.Write);
-    if (at < 0) {
-      this.#argument(low, high);
-      at = this.#host.access(size, AccessKind.ReadWrite);
-    }
-    const bounce = this.#base + lpOffset.bounce;
-    const old = this.#exchange(at, size, change);
-    if (at >= bounce && at < bounce + 64) this.#host.commit();
-    else this.#stored(at);
-    return old;
-  }
-  #exchange(at: number, size: number, change: (was: bigint) => bigint): bigint {
-    if (size === 8) {
-      const index = at >>> 3;
-      for (;;) {
-        const was = Atomics.load(this.#u64, index);
-        const next = BigInt.asUintN(64, change(was));
-        if (Atomics.compareExchange(this.#u64, index, was, next) === was) return was;
-      }
-    }
-    const words = size === 4 ? this.#u32 : size === 2 ? this.#u16 : this.#u8;
-    const index = size === 4 ? at >>> 2 : size === 2 ? at >>> 1 : at;
-    for (;;) {
-      const was = Atomics.load(words, index);
-      const next = Number(BigInt.asUintN(size * 8, change(BigInt(was))));
-      if (Atomics.compareExchange(words, index, was, next) === was) return BigInt(was);
-    }
-  }
-
-  #look(low: number, high: number, size: number, access: TlbAccess): number {
-    if ((low & 0xfff) + size > 4096) return -1;
-    const context = this.#u32[(this.#base + lpOffset.tlbContext) >>> 2] ?? 0;
-    return this.tlb.lookup(low | 0, high | 0, context, access);
-  }
-  #argument(low: number, high: number): void {
-    const argument = (this.#base + lpOffset.argument0) >>> 2;
-    this.#u32[argument] = low;
-    this.#u32[argument + 1] = high;
-  }
-  #read(at: number, size: number): bigint {
-    if ((at & (size - 1)) !== 0) {
-      let value = 0n;
-      for (let n = size - 1; n >= 0; n--) value = (value << 8n) | BigInt(this.#u8[at + n] ?? 0);
-      return value;
-    }
-    if (size === 8) return this.#u64[at >>> 3] ?? 0n;
-    if (size === 4) return BigInt(this.#u32[at >>> 2] ?? 0);
-    return BigInt((size === 2 ? this.#u16[at >>> 1] : this.#u8[at]) ?? 0);
-  }
-  #write(at: number, size: number, value: bigint): void {
-    if ((at & (size - 1)) !== 0) {
-      for (let n = 0; n < size; n++) this.#u8[at + n] = Number((value >> BigInt(8 * n)) & 0xffn);
-    } else if (size === 8) {
-      this.#i64[at >>> 3] = value;
-    } else if (size === 4) {
-      this.#u32[at >>> 2] = Number(value & 0xffff_ffffn);
-    } else if (size === 2) {
-      this.#u16[at >>> 1] = Number(value & 0xffffn);
-    } else {
-      this.#u8[at] = Number(value & 0xffn);
-    }
   }
 }
 

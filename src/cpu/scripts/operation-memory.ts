@@ -1,0 +1,179 @@
+import { AccessKind, type CoreHost } from "../../execution/core-host.ts";
+import { lpOffset } from "../../execution/lp-window.ts";
+import { type Tlb, TlbAccess } from "../../execution/tlb.ts";
+import { type Operation, OperationKind } from "../../isa/operations.ts";
+import { ScriptError } from "./script-streams.ts";
+
+export interface OperationMemoryOptions {
+  readonly memory: WebAssembly.Memory;
+  readonly windowBase: number;
+  readonly tlb: Tlb;
+  /** The slow paths. */
+  readonly host: CoreHost;
+  /** A script's store has reached an address of the shared memory. */
+  readonly stored: (at: number) => void;
+}
+
+/** Linear memory as scripts' loads, stores and locked operations see it: through the LP's TLB, as machine code does. */
+export class OperationMemory {
+  readonly #tlb: Tlb;
+  readonly #host: CoreHost;
+  readonly #base: number;
+  readonly #stored: OperationMemoryOptions["stored"];
+  readonly #u8: Uint8Array;
+  readonly #u16: Uint16Array;
+  readonly #u32: Uint32Array;
+  readonly #i32: Int32Array;
+  readonly #u64: BigUint64Array;
+  readonly #i64: BigInt64Array;
+  readonly #pending: number;
+
+  constructor({ memory, windowBase, tlb, host, stored }: OperationMemoryOptions) {
+    this.#tlb = tlb;
+    this.#host = host;
+    this.#base = windowBase;
+    this.#stored = stored;
+    this.#u8 = new Uint8Array(memory.buffer);
+    this.#u16 = new Uint16Array(memory.buffer);
+    this.#u32 = new Uint32Array(memory.buffer);
+    this.#i32 = new Int32Array(memory.buffer);
+    this.#u64 = new BigUint64Array(memory.buffer);
+    this.#i64 = new BigInt64Array(memory.buffer);
+    this.#pending = (windowBase + lpOffset.pending) >>> 2;
+  }
+
+  /** Executes an operation on memory. @returns its result */
+  execute({ kind, address, size, value, expected }: Operation): bigint {
+    switch (kind) {
+      case OperationKind.Load:
+        return this.load(address, size);
+      case OperationKind.Store:
+        this.store(address, size, value);
+        return 0n;
+      case OperationKind.Fence:
+        Atomics.load(this.#i32, this.#pending);
+        return 0n;
+      case OperationKind.BitTestAndSet:
+      case OperationKind.BitTestAndReset: {
+        const at = address + ((value >> 6n) << 3n);
+        const bit = 1n << (value & 63n);
+        const sets = kind === OperationKind.BitTestAndSet;
+        const old = this.#locked(at, 8, (was) => (sets ? was | bit : was & ~bit));
+        return (old & bit) === 0n ? 0n : 1n;
+      }
+      case OperationKind.CompareExchange:
+        return this.#locked(address, size, (was) => (was === expected ? value : was));
+      case OperationKind.Exchange:
+        return this.#locked(address, size, () => value);
+      case OperationKind.ExchangeAdd:
+        return this.#locked(address, size, (was) => was + value);
+      case OperationKind.LockedOr:
+        return this.#locked(address, size, (was) => was | value);
+      case OperationKind.LockedAnd:
+        return this.#locked(address, size, (was) => was & value);
+      default:
+        throw new ScriptError(`operation ${kind} is unknown`);
+    }
+  }
+
+  load(address: bigint, size: number): bigint {
+    const low = Number(address & 0xffff_ffffn);
+    const high = Number(address >> 32n);
+    let at = this.#look(low, high, size, TlbAccess.Read);
+    if (at < 0) {
+      this.#argument(low, high);
+      at = this.#host.access(size, AccessKind.Read);
+    }
+    return this.read(at, size);
+  }
+  store(address: bigint, size: number, value: bigint): void {
+    const low = Number(address & 0xffff_ffffn);
+    const high = Number(address >> 32n);
+    const at = this.#look(low, high, size, TlbAccess.Write);
+    if (at >= 0) {
+      this.#write(at, size, value);
+      this.#stored(at);
+      return;
+    }
+    this.#argument(low, high);
+    this.#u64[(this.#base + lpOffset.argument1) >>> 3] = value;
+    this.#host.store(size);
+    const stored = this.#look(low, high, size, TlbAccess.Write);
+    if (stored >= 0) this.#stored(stored);
+  }
+  /** @param change the new value. @returns the old one */
+  #locked(address: bigint, size: number, change: (was: bigint) => bigint): bigint {
+    const low = Number(address & 0xffff_ffffn);
+    const high = Number(address >> 32n);
+    if ((low & (size - 1)) !== 0) {
+      throw new ScriptError(`locked operation at 0x${address.toString(16)} is not aligned`);
+    }
+    let at = this.#look(low, high, size, TlbAccess.Write);
+    if (at < 0) {
+      this.#argument(low, high);
+      at = this.#host.access(size, AccessKind.ReadWrite);
+    }
+    const bounce = this.#base + lpOffset.bounce;
+    const old = this.#exchange(at, size, change);
+    if (at >= bounce && at < bounce + 64) this.#host.commit();
+    else this.#stored(at);
+    return old;
+  }
+  #exchange(at: number, size: number, change: (was: bigint) => bigint): bigint {
+    if (size === 8) {
+      const index = at >>> 3;
+      for (;;) {
+        const was = Atomics.load(this.#u64, index);
+        const next = BigInt.asUintN(64, change(was));
+        if (Atomics.compareExchange(this.#u64, index, was, next) === was) return was;
+      }
+    }
+    const words = size === 4 ? this.#u32 : size === 2 ? this.#u16 : this.#u8;
+    const index = size === 4 ? at >>> 2 : size === 2 ? at >>> 1 : at;
+    for (;;) {
+      const was = Atomics.load(words, index);
+      const next = Number(BigInt.asUintN(size * 8, change(BigInt(was))));
+      if (Atomics.compareExchange(words, index, was, next) === was) return BigInt(was);
+    }
+  }
+
+  /** @returns where the LP may read there, as an address of the shared memory; negative: the TLB does not know */
+  place(address: bigint, size: number): number {
+    const low = Number(address & 0xffff_ffffn);
+    return this.#look(low, Number(address >> 32n), size, TlbAccess.Read);
+  }
+  #look(low: number, high: number, size: number, access: TlbAccess): number {
+    if ((low & 0xfff) + size > 4096) return -1;
+    const context = this.#u32[(this.#base + lpOffset.tlbContext) >>> 2] ?? 0;
+    return this.#tlb.lookup(low | 0, high | 0, context, access);
+  }
+  #argument(low: number, high: number): void {
+    const argument = (this.#base + lpOffset.argument0) >>> 2;
+    this.#u32[argument] = low;
+    this.#u32[argument + 1] = high;
+  }
+  /** What stands at an address of the shared memory. */
+  read(at: number, size: number): bigint {
+    if ((at & (size - 1)) !== 0) {
+      let value = 0n;
+      for (let n = size - 1; n >= 0; n--) value = (value << 8n) | BigInt(this.#u8[at + n] ?? 0);
+      return value;
+    }
+    if (size === 8) return this.#u64[at >>> 3] ?? 0n;
+    if (size === 4) return BigInt(this.#u32[at >>> 2] ?? 0);
+    return BigInt((size === 2 ? this.#u16[at >>> 1] : this.#u8[at]) ?? 0);
+  }
+  #write(at: number, size: number, value: bigint): void {
+    if ((at & (size - 1)) !== 0) {
+      for (let n = 0; n < size; n++) this.#u8[at + n] = Number((value >> BigInt(8 * n)) & 0xffn);
+    } else if (size === 8) {
+      this.#i64[at >>> 3] = value;
+    } else if (size === 4) {
+      this.#u32[at >>> 2] = Number(value & 0xffff_ffffn);
+    } else if (size === 2) {
+      this.#u16[at >>> 1] = Number(value & 0xffffn);
+    } else {
+      this.#u8[at] = Number(value & 0xffn);
+    }
+  }
+}
