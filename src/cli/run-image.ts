@@ -28,16 +28,16 @@ export async function runImage(image: string, options: RunOptions): Promise<numb
 
   const abort = new AbortController();
   const stop = (request: StopRequest): void => abort.abort(request);
+  const input =
+    options.input === undefined
+      ? undefined
+      : await openSerialInput(options.input, options.driver, () => stop("interrupted"));
   const output = new OutputPort();
   output.onClosed = () => stop("output-closed");
   const onSignal = (): void =>
     abort.signal.aborted ? process.exit(statusOf({ type: "interrupted" })) : stop("interrupted");
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
 
-  const input =
-    options.input === undefined
-      ? undefined
-      : openSerialInput(options.input, options.driver, () => stop("interrupted"));
   const callbacks: RunCallbacks = {
     serial: (bytes) => output.write(bytes),
     ...(input === undefined ? {} : { serialInput: input.bytes }),

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import type { DriverName } from "../machine/configuration.ts";
 import { readInputFile } from "../machine/input-files.ts";
 import { UserError } from "../machine/user-error.ts";
@@ -10,7 +9,6 @@ export interface SerialInput {
   close(): void;
 }
 
-const standardInput = 0;
 const commandKey = 0x01;
 const quitKey = "x".charCodeAt(0);
 
@@ -19,7 +17,11 @@ const quitKey = "x".charCodeAt(0);
  * @param onQuit called when the user ends the run at the terminal
  * @throws {UserError} there is no such file, or a terminal was given to the deterministic driver
  */
-export function openSerialInput(name: string, driver: DriverName, onQuit: () => void): SerialInput {
+export async function openSerialInput(
+  name: string,
+  driver: DriverName,
+  onQuit: () => void,
+): Promise<SerialInput> {
   if (name !== "-") return { bytes: readInputFile(name).bytes, close: () => undefined };
   const { stdin } = process;
   if (driver === "deterministic") {
@@ -28,7 +30,7 @@ export function openSerialInput(name: string, driver: DriverName, onQuit: () => 
         "--input -: the deterministic driver has to know all input before it starts; give a file or a pipe",
       );
     }
-    return { bytes: readFileSync(standardInput), close: () => undefined };
+    return { bytes: await everythingOf(untilGone(stdin)), close: () => undefined };
   }
   if (!stdin.isTTY) return { bytes: untilGone(stdin), close: () => undefined };
   stdin.setRawMode(true);
@@ -37,6 +39,12 @@ export function openSerialInput(name: string, driver: DriverName, onQuit: () => 
     bytes: keysForGuest(untilGone(stdin), onQuit),
     close: () => stdin.setRawMode(false),
   };
+}
+
+async function everythingOf(input: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of input) pieces.push(piece);
+  return Buffer.concat(pieces);
 }
 
 /** Input whose other end goes away has come to its end. */

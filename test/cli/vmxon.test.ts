@@ -51,7 +51,8 @@ function vmxon(
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [cli, ...args], { cwd: folder });
-    child.stdin.end(input);
+    // Not at once: whoever reads it has to wait.
+    setTimeout(() => child.stdin.end(input), input === "" ? 0 : 300);
     let out = "";
     let err = "";
     child.stdout.once("data", () => onOutput(() => child.kill("SIGINT")));
