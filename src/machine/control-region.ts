@@ -8,8 +8,8 @@ const regionOffset = {
   phase: 0,
   platformDoorbell: 64,
   serialBacklog: 128,
-  presence: 4096,
-  slots: 12288,
+  presence: 2048,
+  slots: 8192,
 } as const;
 const presenceStride = 64;
 
