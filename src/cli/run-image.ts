@@ -50,7 +50,7 @@ export async function runImage(image: string, options: RunOptions): Promise<numb
   try {
     result = await runMachine(configuration, callbacks);
   } finally {
-    input?.close();
+    input?.close?.();
     trace?.finish();
   }
   await output.drain(drainMs);

@@ -5,8 +5,8 @@ import { UserError } from "../machine/user-error.ts";
 /** What the guest is to receive on its serial line. */
 export interface SerialInput {
   readonly bytes: Uint8Array | AsyncIterable<Uint8Array>;
-  /** Gives the terminal back. */
-  close(): void;
+  /** Gives the terminal back, where there is one. */
+  close?(): void;
 }
 
 const commandKey = 0x01;
@@ -22,7 +22,7 @@ export async function openSerialInput(
   driver: DriverName,
   onQuit: () => void,
 ): Promise<SerialInput> {
-  if (name !== "-") return { bytes: readInputFile(name).bytes, close: () => undefined };
+  if (name !== "-") return { bytes: readInputFile(name).bytes };
   const { stdin } = process;
   if (driver === "deterministic") {
     if (stdin.isTTY) {
@@ -30,9 +30,9 @@ export async function openSerialInput(
         "--input -: the deterministic driver has to know all input before it starts; give a file or a pipe",
       );
     }
-    return { bytes: await everythingOf(untilGone(stdin)), close: () => undefined };
+    return { bytes: await everythingOf(untilGone(stdin)) };
   }
-  if (!stdin.isTTY) return { bytes: untilGone(stdin), close: () => undefined };
+  if (!stdin.isTTY) return { bytes: untilGone(stdin) };
   stdin.setRawMode(true);
   process.stderr.write("vmxon: keys go to the guest; Ctrl-A x ends the run\n");
   return {
@@ -65,18 +65,12 @@ export async function* keysForGuest(
   for await (const bytes of keys) {
     const forGuest: number[] = [];
     for (const key of bytes) {
-      if (isCommand) {
-        isCommand = false;
-        if (key === quitKey) {
-          onQuit();
-          return;
-        }
-        forGuest.push(key);
-      } else if (key === commandKey) {
-        isCommand = true;
-      } else {
-        forGuest.push(key);
+      if (isCommand && key === quitKey) {
+        onQuit();
+        return;
       }
+      isCommand = !isCommand && key === commandKey;
+      if (!isCommand) forGuest.push(key);
     }
     yield Uint8Array.from(forGuest);
   }

@@ -44,7 +44,6 @@ export interface PlatformHostOptions {
 export class PlatformHost implements ServedDevices {
   readonly platform: Platform;
   readonly #clock: Clock;
-  readonly #hasInput: boolean;
   readonly #files = new OpenFiles();
   readonly #access = new AccessUnderWay();
   readonly #remote: RemoteDevice[] = [];
@@ -55,7 +54,6 @@ export class PlatformHost implements ServedDevices {
     const { blueprint, control, clock } = options;
     const { layout, apicIds } = blueprint;
     this.#clock = clock;
-    this.#hasInput = options.serialInput !== undefined;
     this.platform = new Platform({
       clock,
       fabric: new MailboxFabric({
@@ -103,7 +101,7 @@ export class PlatformHost implements ServedDevices {
 
   serveDevices(answer: (lp: number, value: number) => void): boolean {
     this.#answer = answer;
-    let heard = this.#hasInput && this.platform.receiveSerial();
+    let heard = this.platform.receiveSerial();
     for (const device of this.#remote) {
       heard = device.serve() || heard;
     }

@@ -170,7 +170,7 @@ export class Platform implements Bus {
       firstPort: firstSerialPort,
       interrupt: this.#line(line.serial),
       output: options.serialOutput,
-      input: options.serialInput ?? (() => undefined),
+      input: options.serialInput,
     });
     this.#devices = (options.devices ?? []).map((device, n) => this.#makeDevice(device, n));
     this.#pci = new PciBus([

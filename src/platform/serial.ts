@@ -47,8 +47,8 @@ export interface SerialOptions {
   readonly interrupt: Line;
   /** A byte that the guest has sent. */
   readonly output: (byte: number) => void;
-  /** The next byte for the guest, if there is one by now. */
-  readonly input: () => number | undefined;
+  /** The next byte for the guest, if there is one by now. Not given: there never is. */
+  readonly input?: (() => number | undefined) | undefined;
 }
 
 /**
@@ -90,9 +90,9 @@ export class Serial implements PortDevice {
 
   /** Takes input that has come. @returns whether there was any */
   receive(): boolean {
-    const before = this.#received.length;
-    this.#update();
-    return this.#received.length > before;
+    const hasCome = this.#refill();
+    if (hasCome) this.#update();
+    return hasCome;
   }
 
   readPort(port: number): number {
@@ -249,15 +249,22 @@ export class Serial implements PortDevice {
     );
   }
 
-  /** Refills the receiver and drives the interrupt line, which a PC gates by OUT2. */
-  #update(): void {
+  /** @returns whether anything has come */
+  #refill(): boolean {
+    const before = this.#received.length;
     while (this.#isReady && this.#received.length < this.#receiverRoom) {
-      const byte = this.#options.input();
+      const byte = this.#options.input?.();
       if (byte === undefined) {
         break;
       }
       this.#received.push(byte);
     }
+    return this.#received.length > before;
+  }
+
+  /** Refills the receiver and drives the interrupt line, which a PC gates by OUT2. */
+  #update(): void {
+    this.#refill();
     const gated = (this.#modemControl & modemControl.out2) !== 0 && !this.#isLoopback;
     this.#options.interrupt(gated && this.#cause() !== identification.none);
   }

@@ -1,11 +1,11 @@
 /** Bytes a pipe holds: a power of two. */
-export const bytePipeCapacity = 4096;
+const capacity = 4096;
 const headerBytes = 128;
 /** Word indices of the counters, each on a cache line of its own. */
 const word = { taken: 0, put: 16 } as const;
 
 export const createBytePipeMemory = (): SharedArrayBuffer =>
-  new SharedArrayBuffer(headerBytes + bytePipeCapacity);
+  new SharedArrayBuffer(headerBytes + capacity);
 
 /**
  * Bytes from one thread to another, in order. `taken` and `put` only grow (modulo 2^32), each written by one side alone. Nobody sleeps
@@ -23,7 +23,7 @@ export class BytePipe {
   /** The sender. @returns how many bytes there was room for */
   put(bytes: Uint8Array): number {
     const put = Atomics.load(this.#words, word.put);
-    const room = bytePipeCapacity - ((put - Atomics.load(this.#words, word.taken)) | 0);
+    const room = capacity - ((put - Atomics.load(this.#words, word.taken)) | 0);
     const count = Math.min(room, bytes.length);
     for (let n = 0; n < count; n++) this.#bytes[this.#place(put + n)] = bytes[n] ?? 0;
     Atomics.store(this.#words, word.put, (put + count) | 0);
@@ -40,6 +40,6 @@ export class BytePipe {
   }
 
   #place(counter: number): number {
-    return counter & (bytePipeCapacity - 1);
+    return counter & (capacity - 1);
   }
 }

@@ -36,6 +36,7 @@ export class OperationRegisters {
     const registers = this.general;
     switch (kind) {
       case OperationKind.VmRead:
+      case OperationKind.ReadMsr:
         registers[Gpr.rcx] = address;
         return;
       case OperationKind.VmWrite:
@@ -50,9 +51,6 @@ export class OperationRegisters {
       case OperationKind.VmFunc:
         registers[Gpr.rax] = address;
         registers[Gpr.rcx] = value;
-        return;
-      case OperationKind.ReadMsr:
-        registers[Gpr.rcx] = address;
         return;
       case OperationKind.WriteMsr:
         registers[Gpr.rcx] = address;
@@ -130,7 +128,6 @@ export class OperationRegisters {
         return rax & 0xffff_ffffn;
       }
       case OperationKind.PortIn:
-        return BigInt.asUintN(size * 8, rax);
       case OperationKind.Load:
       case OperationKind.CompareExchange:
       case OperationKind.Exchange:

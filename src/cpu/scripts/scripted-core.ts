@@ -285,10 +285,7 @@ export class ScriptedCore implements CorePort {
     if (record === 0) {
       result = this.#memory.execute(operation);
     } else {
-      this.#place(record, stream);
-      this.#registers.load(operation);
-      const outcome = this.#host.system(record);
-      this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
+      const outcome = this.#perform(stream, record, operation);
       if (outcome !== Outcome.Next) {
         throw new ScriptError(`operation ${operation.kind} did not go on behind itself`);
       }
@@ -406,10 +403,7 @@ export class ScriptedCore implements CorePort {
       return undefined;
     }
     stream.cyclesLeft = left;
-    const record = this.#records.of(OperationKind.Pause);
-    this.#place(record, stream);
-    const outcome = this.#host.system(record);
-    this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
+    const outcome = this.#perform(stream, this.#records.of(OperationKind.Pause));
     if (outcome !== Outcome.Next) return undefined;
     this.#retired += 1;
     const now = this.#clock.now();
@@ -438,10 +432,7 @@ export class ScriptedCore implements CorePort {
   // ——— system instructions
 
   #system(stream: Stream, operation: Operation, record: number): RunExit | undefined {
-    this.#place(record, stream);
-    this.#registers.load(operation);
-    const outcome = this.#host.system(record);
-    this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
+    const outcome = this.#perform(stream, record, operation);
     if (outcome === Outcome.Next || outcome === Outcome.NextAndLeave) {
       this.#retired += 1;
       this.#complete(stream, this.#registers.resultOf(operation));
@@ -450,10 +441,16 @@ export class ScriptedCore implements CorePort {
     return leaves ? RunExit.Left : undefined;
   }
 
-  #place(record: number, stream: Stream): void {
+  /** Has the handler of an instruction execute a record where the stream is. @param operation whose operands it takes, if any */
+  #perform(stream: Stream, record: number, operation?: Operation): number {
     this.#u32[(record + recordOffset.next) >>> 2] = nextLow(stream.low);
     this.#u32[(record + recordOffset.next + 4) >>> 2] = stream.high;
-    this.#u32[(this.#base + lpOffset.current) >>> 2] = record;
+    const current = (this.#base + lpOffset.current) >>> 2;
+    this.#u32[current] = record;
+    if (operation !== undefined) this.#registers.load(operation);
+    const outcome = this.#host.system(record);
+    this.#u32[current] = 0;
+    return outcome;
   }
 
   #specialRecord({ kind, address, size }: Operation): number | undefined {
@@ -478,9 +475,7 @@ export class ScriptedCore implements CorePort {
     const { general } = this.#registers;
     general.set(present(stream.interrupted, "no registers to restore"));
     general[Gpr.rsp] = stream.frame + BigInt(stream.errorCodeBytes);
-    this.#place(this.#records.iret, stream);
-    const outcome = this.#host.system(this.#records.iret);
-    this.#u32[(this.#base + lpOffset.current) >>> 2] = 0;
+    const outcome = this.#perform(stream, this.#records.iret);
     this.#retired += 1;
     this.#streams.end(stream);
     return outcome === Outcome.JumpAndLeave ? RunExit.Left : undefined;

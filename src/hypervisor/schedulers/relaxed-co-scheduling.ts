@@ -5,7 +5,7 @@ import {
 } from "./directed-yield.ts";
 import { fairParameters, linuxScale } from "./eevdf.ts";
 import type { FairVcpu } from "./eevdf-queue.ts";
-import { FairScheduler, type YieldRule } from "./fair-scheduler.ts";
+import { type FairRules, FairScheduler } from "./fair-scheduler.ts";
 import type { Decision, SchedulerHost, VcpuHandle, VmHandle } from "./scheduler.ts";
 import { definePolicy } from "./scheduler.ts";
 import { VcpuStates } from "./vcpu-states.ts";
@@ -34,13 +34,12 @@ class RelaxedCoScheduling implements YieldingScheduler {
   /** A timer will ask that LP to look again. */
   readonly #rechecking: boolean[];
 
-  constructor(host: SchedulerHost, fair: Fair, threshold: number) {
+  constructor(host: SchedulerHost, fair: FairRules, threshold: number) {
     this.#host = host;
     this.#threshold = threshold;
     this.#rechecking = host.topology.lps.map(() => false);
     this.#fair = new FairScheduler(host, {
       ...fair,
-      slice: fair.slice * linuxScale(host),
       mayRun: (state) => !this.#isStopped(state),
     });
   }
@@ -151,13 +150,6 @@ class RelaxedCoScheduling implements YieldingScheduler {
   }
 }
 
-interface Fair {
-  readonly slice: number;
-  readonly runToParity: boolean;
-  readonly yielding: YieldRule;
-  readonly balanceInterval: number;
-}
-
 /** What VMware ESX does since version 3. Honours weights, ignores caps. */
 export const relaxedCoScheduling = definePolicy({
   name: "relaxed-co",
@@ -174,7 +166,7 @@ export const relaxedCoScheduling = definePolicy({
     },
   },
   create: (host, { threshold, slice, runToParity, yielding, balanceInterval, ...help }) => {
-    const fair = { slice, runToParity, yielding, balanceInterval };
+    const fair = { slice: slice * linuxScale(host), runToParity, yielding, balanceInterval };
     return new HelpingScheduler(new RelaxedCoScheduling(host, fair, threshold), help);
   },
 });

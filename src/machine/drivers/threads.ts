@@ -172,11 +172,13 @@ class ThreadedMachine {
 
   /** Hands on what is to come in by the serial line, as the guest reads it. */
   async #feed(): Promise<void> {
-    const { serialInput = [] } = this.#request.callbacks;
+    const { serialInput } = this.#request.callbacks;
+    const pipe = this.#input;
+    if (serialInput === undefined || pipe === undefined) return;
     for await (const bytes of serialInput instanceof Uint8Array ? [serialInput] : serialInput) {
       for (let rest = bytes; rest.length > 0; ) {
         if (this.#ending !== undefined) return;
-        rest = rest.subarray(this.#input?.put(rest));
+        rest = rest.subarray(pipe.put(rest));
         this.#control.platformDoorbell.ring();
         if (rest.length > 0) await sleep(inputLookMs);
       }
