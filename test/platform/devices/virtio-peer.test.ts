@@ -93,7 +93,7 @@ function request(index: number, type: number, sector: number, bytes: number): St
     ["print", queue.device + 4 + 8 * index],
     ["print", queue.device + 8 + 8 * index],
     ["print", place.data],
-    ["print8", interruptStatus],
+    ["printSet8", interruptStatus],
     ["print8", interruptStatus],
   ];
 }

@@ -22,6 +22,8 @@ export type Step =
   | readonly ["write" | "write16" | "write8", address: number, value: number]
   /** Prints a doubleword, or what is read of a word or a byte. */
   | readonly ["print" | "print16" | "print8", address: number]
+  /** Reads a byte until it is not 0, and prints it: a register that is read clear, and set some time after what leads to it. */
+  | readonly ["printSet8", address: number]
   /** Waits until all these bits are 0. */
   | readonly ["await", address: number, bits: number]
   /** Waits until the doubleword is this. */
@@ -39,6 +41,7 @@ const operation = {
   print16: 7,
   print8: 8,
   awaitValue: 9,
+  printSet8: 10,
 } as const;
 const serialPort = 0x3f8;
 const stack = 0x7_f000;
@@ -74,6 +77,7 @@ function emitInterpreter(asm: Assembler): void {
     [operation.print, () => asm.mov(ebx, mem32(edi)), print],
     [operation.print16, () => asm.movzx(ebx, mem16(edi)), print],
     [operation.print8, () => asm.movzx(ebx, mem8(edi)), print],
+    [operation.printSet8, () => emitReadSet(asm), print],
     [operation.await, () => emitAwait(asm)],
     [operation.awaitValue, () => emitAwaitValue(asm)],
     [operation.port, () => emitPort(asm)],
@@ -89,6 +93,13 @@ function emitInterpreter(asm: Assembler): void {
   asm.here(print);
   emitPrintWord(asm);
   asm.jmp(next);
+}
+
+function emitReadSet(asm: Assembler): void {
+  const again = asm.here("not set");
+  asm.movzx(ebx, mem8(edi));
+  asm.test(ebx, ebx);
+  asm.jz(again);
 }
 
 function emitAwait(asm: Assembler): void {
