@@ -29,6 +29,8 @@ export interface Clock {
   now(): number;
   /** Virtual time: something takes longer than an instruction. A wall clock has no use for it. */
   charge?(operation: CostlyOperation, times?: number): void;
+  /** Virtual time: the LP gives control back to its driver by then, whatever it does. */
+  endsTurnBy?(time: number): boolean;
   /** Virtual time: so many cycles pass in which nothing can happen to the LP. */
   pass?(cycles: number): void;
   /** PAUSE: the program waits for somebody in a loop. Where LPs share the host's processors, time to let others run. */

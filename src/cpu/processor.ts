@@ -49,6 +49,10 @@ export class Processor extends LogicalProcessor {
   readonly #mailbox: Mailbox;
   /** Instructions retired when events were last looked at. */
   #attendedAt = -1;
+  /** Clock values of the local APIC's timer and of the guest's, known until the LP runs again. */
+  #timerDeadline: number | undefined;
+  #guestDeadline: number | undefined;
+  #knowsDeadlines = false;
   readonly #receive = (entry: InterruptEntry): void => this.#accept(entry);
 
   /** @param createCore another source of instructions than the machine code of the memory */
@@ -75,7 +79,9 @@ export class Processor extends LogicalProcessor {
 
   run(budget: number): LpStop {
     const { state, core } = this;
-    core.putDownWork?.();
+    if (core.busyUntil !== undefined) {
+      core.putDownWork?.();
+    }
     this.#lookAtClock();
     let left = budget;
     for (;;) {
@@ -124,16 +130,28 @@ export class Processor extends LogicalProcessor {
     if (activity === Activity.Shutdown) {
       return this.intercepts.deadline;
     }
-    const timer = earlier(this.apic.deadline(), this.intercepts.deadline);
+    this.#lookAtDeadlines();
+    const timer = earlier(this.#timerDeadline, this.#guestDeadline);
     if (activity === Activity.Mwait) {
       return earlier(timer, this.mwaitUntil);
     }
     return activity === Activity.Active ? earlier(timer, this.core.busyUntil) : timer;
   }
 
+  #lookAtDeadlines(): void {
+    this.#timerDeadline = this.apic.deadline();
+    this.#guestDeadline = this.intercepts.deadline;
+    this.#knowsDeadlines = true;
+  }
+
   #lookAtClock(): void {
-    const timer = this.apic.deadline();
-    const { deadline } = this.intercepts;
+    if (!this.#knowsDeadlines) {
+      this.#lookAtDeadlines();
+    }
+    // What is executed from here on may change them.
+    this.#knowsDeadlines = false;
+    const timer = this.#timerDeadline;
+    const deadline = this.#guestDeadline;
     if (timer === undefined && deadline === undefined) {
       return;
     }

@@ -11,7 +11,10 @@ export const turnSecondsMax = 0.001;
  * @param deadline clock value, undefined when nothing is to come
  */
 export function endTurnBefore(deadline: number | undefined, state: LpState, clock: Clock): void {
-  if (deadline === undefined || deadline - clock.now() >= turnSecondsMax * clock.frequencyHz) {
+  if (deadline === undefined || clock.endsTurnBy?.(deadline) === true) {
+    return;
+  }
+  if (deadline - clock.now() >= turnSecondsMax * clock.frequencyHz) {
     return;
   }
   Atomics.or(state.i32, (state.base + lpOffset.pending) >>> 2, Pending.Stop);

@@ -86,14 +86,16 @@ export type NoteDetail = Readonly<Record<string, number | bigint | string | bool
 /** One operation. All have the same shape, so that executing one is a look-up by `kind`. */
 export interface Operation {
   readonly kind: OperationKind;
-  /** Linear address, port, MSR, register number, VMCS field, cycles. */
+  /** Linear address, port, MSR, register number, VMCS field. */
   readonly address: bigint;
   /** Bytes accessed: 1, 2, 4, 8. */
   readonly size: number;
   /** Value written, operand, subleaf. */
   readonly value: bigint;
-  /** Compare-exchange: value expected. Spin: most cycles it takes. */
+  /** Compare-exchange: value expected. */
   readonly expected: bigint;
+  /** What work takes, and a spin at most; whole, not below 0. */
+  readonly cycles: number;
   readonly extra: GeneralRegisters | CpuidRegisters | NoteDetail | readonly bigint[] | undefined;
 }
 
@@ -104,8 +106,9 @@ function operation(
   value = 0n,
   expected = 0n,
   extra: Operation["extra"] = undefined,
+  cycles = 0,
 ): Operation {
-  return { kind, address, size, value, expected, extra };
+  return { kind, address, size, value, expected, cycles: Math.max(0, Math.round(cycles)), extra };
 }
 
 /** What a VMX instruction answers. */
@@ -115,7 +118,7 @@ export const VmxResult = { Success: 0n, FailInvalid: 1n, FailValid: 2n } as cons
 
 /** Work that takes so many cycles and touches nothing. Events interrupt it; it goes on where it was. */
 export const compute = (cycles: number): Operation =>
-  operation(OperationKind.Compute, BigInt(Math.max(0, Math.round(cycles))));
+  operation(OperationKind.Compute, 0n, 8, 0n, 0n, undefined, cycles);
 /** MOV from memory. */
 export const load = (address: bigint, size = 8): Operation =>
   operation(OperationKind.Load, address, size);
@@ -182,15 +185,14 @@ export const pause = (): Operation => operation(OperationKind.Pause);
  * the loop as there is time, with the VM exits they may cause. A hypervisor that emulates the PAUSE ends the loop early: look again.
  */
 export const spin = (address: bigint, size: number, value: bigint, cycles: number): Operation =>
-  operation(OperationKind.Spin, address, size, value, BigInt(Math.max(0, Math.round(cycles))));
+  operation(OperationKind.Spin, address, size, value, 0n, undefined, cycles);
 /** The same for as long as memory holds another value. */
 export const spinUntil = (
   address: bigint,
   size: number,
   value: bigint,
   cycles: number,
-): Operation =>
-  operation(OperationKind.SpinUntil, address, size, value, BigInt(Math.max(0, Math.round(cycles))));
+): Operation => operation(OperationKind.SpinUntil, address, size, value, 0n, undefined, cycles);
 /** STI, with its shadow of one operation. */
 export const sti = (): Operation => operation(OperationKind.SetInterruptFlag);
 export const cli = (): Operation => operation(OperationKind.ClearInterruptFlag);

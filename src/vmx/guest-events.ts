@@ -58,7 +58,7 @@ export class GuestEvents {
       this.#timer.start(vmcs.low(slot.preemptionTimerValue));
     }
     lp.clock.charge?.("vmEntry");
-    if (this.#timer.isRunning || isInitHeld || (controls.primary & mayExitAtOnce) !== 0) {
+    if (this.#timer.hasExpired || isInitHeld || (controls.primary & mayExitAtOnce) !== 0) {
       lp.requestEvents();
     }
   }

@@ -27,6 +27,9 @@ export class OperationMemory {
   readonly #u64: BigUint64Array;
   readonly #i64: BigInt64Array;
   readonly #pending: number;
+  /** To take an address apart: shifting a BigInt makes another one. */
+  readonly #address = new BigUint64Array(1);
+  readonly #halves = new Uint32Array(this.#address.buffer);
 
   constructor({ memory, windowBase, tlb, host, stored }: OperationMemoryOptions) {
     this.#tlb = tlb;
@@ -77,8 +80,9 @@ export class OperationMemory {
   }
 
   load(address: bigint, size: number): bigint {
-    const low = Number(address & 0xffff_ffffn);
-    const high = Number(address >> 32n);
+    this.#address[0] = address;
+    const low = this.#halves[0] ?? 0;
+    const high = this.#halves[1] ?? 0;
     let at = this.#look(low, high, size, TlbAccess.Read);
     if (at < 0) {
       this.#argument(low, high);
@@ -87,8 +91,9 @@ export class OperationMemory {
     return this.read(at, size);
   }
   store(address: bigint, size: number, value: bigint): void {
-    const low = Number(address & 0xffff_ffffn);
-    const high = Number(address >> 32n);
+    this.#address[0] = address;
+    const low = this.#halves[0] ?? 0;
+    const high = this.#halves[1] ?? 0;
     const at = this.#look(low, high, size, TlbAccess.Write);
     if (at >= 0) {
       this.#write(at, size, value);
@@ -103,8 +108,9 @@ export class OperationMemory {
   }
   /** @param change the new value. @returns the old one */
   #locked(address: bigint, size: number, change: (was: bigint) => bigint): bigint {
-    const low = Number(address & 0xffff_ffffn);
-    const high = Number(address >> 32n);
+    this.#address[0] = address;
+    const low = this.#halves[0] ?? 0;
+    const high = this.#halves[1] ?? 0;
     if ((low & (size - 1)) !== 0) {
       throw new ScriptError(`locked operation at 0x${address.toString(16)} is not aligned`);
     }
@@ -139,8 +145,8 @@ export class OperationMemory {
 
   /** @returns where the LP may read there, as an address of the shared memory; negative: the TLB does not know */
   place(address: bigint, size: number): number {
-    const low = Number(address & 0xffff_ffffn);
-    return this.#look(low, Number(address >> 32n), size, TlbAccess.Read);
+    this.#address[0] = address;
+    return this.#look(this.#halves[0] ?? 0, this.#halves[1] ?? 0, size, TlbAccess.Read);
   }
   #look(low: number, high: number, size: number, access: TlbAccess): number {
     if ((low & 0xfff) + size > 4096) return -1;

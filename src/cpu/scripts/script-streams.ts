@@ -5,6 +5,7 @@ import {
   hlt,
   type Operation,
   type OwnOperations,
+  type Program,
   type Script,
   type ScriptEnvironment,
   type ScriptedSoftware,
@@ -45,13 +46,9 @@ export class Stream {
   /** Bytes of error code on top of the frame. */
   readonly errorCodeBytes: number;
   readonly #script: Script;
+  readonly #isGenerator: boolean;
 
-  constructor(
-    id: number,
-    program: string,
-    gate: { registers: BigUint64Array; frame: bigint; errorCodeBytes: number } | undefined,
-    create: () => Script,
-  ) {
+  constructor(id: number, program: string, gate: Gate | undefined, script: Script) {
     this.id = id;
     this.program = program;
     this.high = streamHighOf(id);
@@ -59,7 +56,8 @@ export class Stream {
     this.interrupted = gate?.registers;
     this.frame = gate?.frame ?? 0n;
     this.errorCodeBytes = gate?.errorCodeBytes ?? 0;
-    this.#script = create();
+    this.#script = script;
+    this.#isGenerator = script.next === resume;
     this.operation = idle;
   }
 
@@ -82,7 +80,8 @@ export class Stream {
     const result = this.#result;
     if (result === undefined || this.isOver) return;
     this.#result = undefined;
-    const step = this.#script.next(result);
+    const script = this.#script;
+    const step = this.#isGenerator ? resume.call(script, result) : script.next(result);
     if (step.done === true) {
       this.isOver = true;
       this.operation = idle;
@@ -93,6 +92,15 @@ export class Stream {
 }
 
 const idle = hlt();
+/** `next` of every generator: to look it up by way of prototypes, of which each script has its own, takes longer than to call it. */
+const resume = Object.getPrototypeOf(function* () {}).prototype.next as Script["next"];
+
+/** Entered through a gate: general registers as they were, where the frame is, and bytes of error code on top of it. */
+interface Gate {
+  readonly registers: BigUint64Array;
+  readonly frame: bigint;
+  readonly errorCodeBytes: number;
+}
 
 /** What a machine tells the scripts that run on it. */
 export interface ScriptMachine {
@@ -107,7 +115,76 @@ export interface ScriptMachine {
   readonly endSpin?: ((spinning: number, storing: number) => void) | undefined;
 }
 
+/** An LP that waits for a word of the shared memory to change. */
+export interface Spinner {
+  readonly lp: number;
+  /** Address of the word. */
+  readonly at: number;
+  /** The word is as the LP wants it. */
+  isOver(): boolean;
+}
+
 const streamSeedStride = 0x9e37_79b9;
+
+/** Where one stream runs. A handler of interrupts asks for little of it: nothing is worked out in advance. */
+class StreamEnvironment implements ScriptEnvironment {
+  readonly lp: number;
+  readonly own: OwnOperations;
+  readonly frame: bigint;
+  readonly #id: number;
+  readonly #seed: number;
+  readonly #machine: ScriptMachine;
+  readonly #streams: ScriptStreams;
+  #random: Prng | undefined;
+
+  constructor(of: {
+    lp: number;
+    own: OwnOperations;
+    frame: bigint;
+    id: number;
+    seed: number;
+    machine: ScriptMachine;
+    streams: ScriptStreams;
+  }) {
+    this.lp = of.lp;
+    this.own = of.own;
+    this.frame = of.frame;
+    this.#id = of.id;
+    this.#seed = of.seed;
+    this.#machine = of.machine;
+    this.#streams = of.streams;
+  }
+
+  get lpCount(): number {
+    return this.#machine.lpCount;
+  }
+  get apicIds(): readonly number[] {
+    return this.#machine.apicIds;
+  }
+  get ramBytes(): number {
+    return this.#machine.ramBytes;
+  }
+  get random(): Prng {
+    this.#random ??= new Prng(this.#seed);
+    return this.#random;
+  }
+  get exitPoint(): bigint {
+    return exitPointAddress(this.#id);
+  }
+  get host(): HostLayout {
+    return this.#machine.host(this.lp);
+  }
+  // Functions, not methods: software may take them out of here.
+  get now(): ScriptEnvironment["now"] {
+    return this.#machine.now;
+  }
+  get entry(): ScriptEnvironment["entry"] {
+    return (program, argument) => this.#streams.entry(program, argument);
+  }
+  get gate(): ScriptEnvironment["gate"] {
+    return (program, vector) => this.#streams.gate(program, vector);
+  }
+}
 
 /**
  * All streams of the LPs that share them. LPs of one thread do, so that a virtual processor that runs scripts can move from one
@@ -116,11 +193,13 @@ const streamSeedStride = 0x9e37_79b9;
 export class ScriptStreams {
   readonly #machine: ScriptMachine;
   readonly #names: readonly string[];
+  readonly #programs: readonly Program[];
   readonly #numbers = new Map<string, number>();
   readonly #streams: (Stream | undefined)[] = [];
   readonly #free: number[] = [];
-  /** LPs that spin, on which 8 bytes, and until when. */
-  readonly #spinners = new Map<number, { readonly quad: number; readonly isOver: () => boolean }>();
+  readonly #spare: BigUint64Array[] = [];
+  /** LPs that spin, in the order in which they began. */
+  readonly #spinners: Spinner[] = [];
   /** By LP. */
   readonly #own: OwnOperations[] = [];
   #begun = 0;
@@ -128,6 +207,7 @@ export class ScriptStreams {
   constructor(machine: ScriptMachine) {
     this.#machine = machine;
     this.#names = Object.keys(machine.software.programs);
+    this.#programs = Object.values(machine.software.programs);
     if (this.#names.length > programsMax) {
       throw new ScriptError(`${this.#names.length} programs: at most ${programsMax}`);
     }
@@ -141,24 +221,27 @@ export class ScriptStreams {
 
   /** Somebody spins. */
   get hasSpinners(): boolean {
-    return this.#spinners.size > 0;
+    return this.#spinners.length > 0;
   }
   /** Whether LPs that spin are told of stores. */
   get tellsSpinners(): boolean {
     return this.#machine.endSpin !== undefined;
   }
-  /** An LP waits until a word at an address of the shared memory is as it wants it. */
-  spins(lp: number, address: number, isOver: () => boolean): void {
-    this.#spinners.set(lp, { quad: address >>> 3, isOver });
+  /** An LP waits until a word of the shared memory is as it wants it. */
+  spins(spinner: Spinner): void {
+    this.#spinners.push(spinner);
   }
   /** It does so no longer. */
-  stopsSpinning(lp: number): void {
-    this.#spinners.delete(lp);
+  stopsSpinning(spinner: Spinner): void {
+    const at = this.#spinners.indexOf(spinner);
+    if (at >= 0) this.#spinners.splice(at, 1);
   }
   /** A script's LP has stored to the shared memory. */
   stored(lp: number, address: number): void {
-    for (const [spinning, { quad, isOver }] of this.#spinners) {
-      if (quad === address >>> 3 && isOver()) this.#machine.endSpin?.(spinning, lp);
+    for (const spinner of this.#spinners) {
+      if (spinner.at >>> 3 === address >>> 3 && spinner.isOver()) {
+        this.#machine.endSpin?.(spinner.lp, lp);
+      }
     }
   }
 
@@ -176,40 +259,26 @@ export class ScriptStreams {
     return stream;
   }
 
-  begin(
-    lp: number,
-    program: number,
-    argument: number,
-    gate: { registers: BigUint64Array; frame: bigint; errorCodeBytes: number } | undefined,
-  ): Stream {
-    const { software, lpCount, apicIds, ramBytes, seed, now, host } = this.#machine;
+  begin(lp: number, program: number, argument: number, gate: Gate | undefined): Stream {
+    const { seed } = this.#machine;
     const name = this.#names[program];
-    if (name === undefined) throw new ScriptError(`no program has number ${program}`);
+    const create = this.#programs[program];
+    if (name === undefined || create === undefined) {
+      throw new ScriptError(`no program has number ${program}`);
+    }
     const id = this.#free.pop() ?? this.#streams.length;
     if (id >= streamsMax) throw new ScriptError(`more than ${streamsMax} scripts are under way`);
     this.#begun += 1;
-    const streamSeed = (seed + this.#begun * streamSeedStride + lp) >>> 0;
-    let random: Prng | undefined;
-    const environment: ScriptEnvironment = {
+    const environment = new StreamEnvironment({
       lp,
-      lpCount,
-      apicIds,
-      ramBytes,
-      // Made when first asked for: most handlers of interrupts have no use for chance.
-      get random(): Prng {
-        random ??= new Prng(streamSeed);
-        return random;
-      },
-      now,
-      entry: (other, value) => this.entry(other, value),
-      gate: (other, vector) => this.gate(other, vector),
-      frame: gate?.frame ?? 0n,
-      exitPoint: exitPointAddress(id),
       own: present(this.#own[lp], "an LP without operations of its own"),
-      host: host(lp),
-    };
-    const create = present(software.programs[name], `program ${name} has vanished`);
-    const stream = new Stream(id, name, gate, () => create(environment, argument));
+      frame: gate?.frame ?? 0n,
+      id,
+      seed: (seed + this.#begun * streamSeedStride + lp) >>> 0,
+      machine: this.#machine,
+      streams: this,
+    });
+    const stream = new Stream(id, name, gate, create(environment, argument));
     this.#streams[id] = stream;
     return stream;
   }
@@ -217,6 +286,15 @@ export class ScriptStreams {
   end(stream: Stream): void {
     this.#streams[stream.id] = undefined;
     this.#free.push(stream.id);
+    if (stream.interrupted !== undefined) this.#spare.push(stream.interrupted);
+  }
+
+  /** General registers put away until `end` of the stream they are given to: memory outside the heap is dear to come by. */
+  saved(registers: BigUint64Array): BigUint64Array {
+    const copy = this.#spare.pop();
+    if (copy === undefined) return registers.slice();
+    copy.set(registers);
+    return copy;
   }
 
   #number(program: string): number {

@@ -28,7 +28,7 @@ import {
   ScriptPlace,
   streamAt,
 } from "./script-address.ts";
-import { ScriptError, type ScriptStreams, type Stream } from "./script-streams.ts";
+import { ScriptError, type ScriptStreams, type Spinner, type Stream } from "./script-streams.ts";
 
 export interface ScriptedCoreOptions {
   readonly memory: WebAssembly.Memory;
@@ -85,6 +85,31 @@ const costByKind: (CostlyOperation | undefined)[] = Object.values(OperationKind)
   (kind) => costs[kind],
 );
 
+/** What an LP spins on, anew for each spin. */
+class WordSpinner implements Spinner {
+  readonly lp: number;
+  readonly #memory: OperationMemory;
+  at = 0;
+  #size = 8;
+  #value = 0n;
+  #isWhile = true;
+
+  constructor(lp: number, memory: OperationMemory) {
+    this.lp = lp;
+    this.#memory = memory;
+  }
+  /** @param isWhile until the word has another value, instead of this one */
+  waitFor(at: number, size: number, value: bigint, isWhile: boolean): void {
+    this.at = at;
+    this.#size = size;
+    this.#value = value;
+    this.#isWhile = isWhile;
+  }
+  isOver(): boolean {
+    return (this.#memory.read(this.at, this.#size) === this.#value) !== this.#isWhile;
+  }
+}
+
 /**
  * The instruction source of an LP whose software is scripted: executes operations where RIP is in the scripts' part of the
  * address space, and machine code everywhere else. Operations of system instructions go to the very handlers that machine code
@@ -106,6 +131,7 @@ export class ScriptedCore implements CorePort {
   readonly #pending: number;
   readonly #registers: OperationRegisters;
   readonly #memory: OperationMemory;
+  readonly #spinner: WordSpinner;
   #retired = 0;
   readonly #pauses: ScriptedCoreOptions["pauses"];
   #computing: Stream | undefined;
@@ -149,6 +175,7 @@ export class ScriptedCore implements CorePort {
       ...{ memory, windowBase, tlb: this.tlb, host },
       stored: (at) => this.#stored(at),
     });
+    this.#spinner = new WordSpinner(options.index, this.#memory);
     this.#registers = new OperationRegisters(memory, windowBase, this.#memory);
     this.#records = new OperationRecords(memory, windowBase);
     const own = new LpOwnOperations({
@@ -201,10 +228,11 @@ export class ScriptedCore implements CorePort {
     let left = budget;
     while (left > 0) {
       if ((this.#i32[this.#pending] ?? 0) !== 0 && !this.#isHeedless()) return RunExit.Pending;
-      const before = this.retired;
-      const exit = this.#isInScript() ? this.#operation() : this.#machineCode(left);
+      const isInScript = this.#isInScript();
+      const before = isInScript ? this.#retired : this.#code.retired;
+      const exit = isInScript ? this.#operation() : this.#machineCode(left);
       if (exit !== undefined) return exit;
-      left -= Math.max(1, this.retired - before);
+      left -= Math.max(1, (isInScript ? this.#retired : this.#code.retired) - before);
     }
     return RunExit.Budget;
   }
@@ -325,7 +353,7 @@ export class ScriptedCore implements CorePort {
     return stream;
   }
   #beginHandler(program: number, vector: number): Stream {
-    const registers = this.#registers.general.slice();
+    const registers = this.#streams.saved(this.#registers.general);
     const frame = registers[Gpr.rsp] ?? 0n;
     const errorCodeBytes = withErrorCode.has(vector) ? 8 : 0;
     return this.#streams.begin(this.#index, program, vector, { registers, frame, errorCodeBytes });
@@ -366,12 +394,12 @@ export class ScriptedCore implements CorePort {
   // ——— work
 
   /** The work is done when its time has passed; until then the LP has nothing else to do, and events may come. */
-  #compute(stream: Stream, { address }: Operation): RunExit | undefined {
+  #compute(stream: Stream, { cycles }: Operation): RunExit | undefined {
     let left = stream.cyclesLeft;
     if (left === undefined) {
       // The first of its instructions: it ends the shadow of STI as any other does.
       this.#retired += 1;
-      left = Number(address) - 1;
+      left = cycles - 1;
       if (this.#clock.pass !== undefined && (left <= shortWork || this.#isUninterruptible())) {
         if (left > 0) this.#clock.pass(left);
         left = 0;
@@ -394,8 +422,8 @@ export class ScriptedCore implements CorePort {
   }
 
   /** A round of the loop, and as many more as there is time for before something happens. */
-  #spin(stream: Stream, { kind, address, size, value, expected }: Operation): RunExit | undefined {
-    const left = stream.cyclesLeft ?? Number(expected);
+  #spin(stream: Stream, { kind, address, size, value, cycles }: Operation): RunExit | undefined {
+    const left = stream.cyclesLeft ?? cycles;
     const isWhile = kind === OperationKind.Spin;
     if (left <= 0 || (this.#memory.load(address, size) === value) !== isWhile) {
       this.#retired += 1;
@@ -411,8 +439,8 @@ export class ScriptedCore implements CorePort {
     const isTold = at >= 0 && this.#streams.tellsSpinners;
     const most = Math.min(left, this.#pauses().pauseLoopLeft());
     if (isTold) {
-      const isOver = (): boolean => (this.#memory.read(at, size) === value) !== isWhile;
-      this.#streams.spins(this.#index, at, isOver);
+      this.#spinner.waitFor(at, size, value, isWhile);
+      this.#streams.spins(this.#spinner);
     }
     this.#computing = stream;
     this.#spinEnd = now + left;
@@ -425,7 +453,7 @@ export class ScriptedCore implements CorePort {
   }
   #stopSpinning(): void {
     this.#spinEnd = undefined;
-    this.#streams.stopsSpinning(this.#index);
+    this.#streams.stopsSpinning(this.#spinner);
     this.#pauses().pausedUntilNow();
   }
 

@@ -26,6 +26,8 @@ export class HostLp {
   isCalled = false;
   /** vCPUs whose VMCS another LP wants cleared. */
   readonly toClear: VirtualCpu[] = [];
+  /** It waits for another LP to clear a VMCS, and looks at its wait word (`MemoryPlan`). */
+  isWaiting = false;
   readonly timers = new Heap<HostTimer>((timer) => timer.time);
   /** What the local APIC's timer is set to; infinity: it is off. */
   armed = Number.POSITIVE_INFINITY;

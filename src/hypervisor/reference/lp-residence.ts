@@ -1,4 +1,4 @@
-import { compute, invvpid, type Steps, vmclear } from "../../isa/operations.ts";
+import { invvpid, type Steps, spin, store, vmclear } from "../../isa/operations.ts";
 import type { PauseLoopExiting } from "../schedulers/scheduler.ts";
 import { distance } from "../schedulers/topology.ts";
 import { vmcsField } from "../vmx/architecture.ts";
@@ -11,8 +11,8 @@ import { activate } from "./posted-interrupts.ts";
 import type { SharedState } from "./shared-state.ts";
 import type { VirtualCpu } from "./virtual-machine.ts";
 
-/** How long an LP waits between two looks at something that another LP is about to change. */
-const glance = 200;
+/** How long an LP waits at a time for another to clear a VMCS, in nanoseconds. */
+const waitMax = 1_000_000;
 /** INVVPID of all translations of one VPID. */
 const singleContext = 1;
 
@@ -71,16 +71,30 @@ export class LpResidence {
   *#takeOver(vcpu: VirtualCpu): Steps<void> {
     const owner = this.#hypervisor.lps[vcpu.residence ?? -1];
     if (owner === undefined) throw new HypervisorError(`vCPU ${vcpu.id} lives on no LP`);
+    const { index, toClear } = this.#lp;
     owner.toClear.push(vcpu);
-    yield* this.#calls.call(owner);
+    // Who waits, waits with interrupts off.
+    if (owner.isWaiting) yield* this.#wake(owner.index);
+    else yield* this.#calls.call(owner);
+    const word = this.#waitWord(index);
     while (vcpu.residence !== undefined) {
+      yield store(word, 8, 0n);
+      this.#lp.isWaiting = true;
       // The other may be waiting for this one.
-      if (this.#lp.toClear.length > 0) yield* this.giveAway();
-      yield compute(glance);
+      if (toClear.length > 0) yield* this.giveAway();
+      else if (vcpu.residence !== undefined) yield spin(word, 8, 0n, waitMax);
+      this.#lp.isWaiting = false;
     }
   }
 
-  /** Clears the VMCSs that others want. */
+  #waitWord(lp: number): bigint {
+    return this.#hypervisor.plan.waitWords[lp] ?? 0n;
+  }
+  *#wake(lp: number): Steps<void> {
+    yield store(this.#waitWord(lp), 8, 1n);
+  }
+
+  /** Clears the VMCSs that others want, and tells them. */
   *giveAway(): Steps<void> {
     const lp = this.#lp;
     for (let vcpu = lp.toClear.pop(); vcpu !== undefined; vcpu = lp.toClear.pop()) {
@@ -88,6 +102,7 @@ export class LpResidence {
       if (lp.loaded === vcpu) lp.loaded = undefined;
       vcpu.isLaunched = false;
       vcpu.residence = undefined;
+      if (vcpu.lp !== undefined) yield* this.#wake(vcpu.lp);
     }
   }
 

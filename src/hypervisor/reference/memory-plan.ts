@@ -2,6 +2,8 @@ import { eptBytes, largePageBytes } from "../vmx/guest-memory.ts";
 import type { VcpuPages } from "../vmx/vmcs.ts";
 
 const pageBytes = 4096;
+/** A cache line. */
+const lineBytes = 64;
 /** VMCS, virtual-APIC page, and a page for the descriptor and the hypervisor's own words. */
 const pagesPerVcpu = 3;
 /** Within a vCPU's third page: the word that a halt poll looks at when interrupts are not posted. */
@@ -11,6 +13,8 @@ const wakeWordOffset = 0x100;
 export interface MemoryPlan {
   /** VMXON region of each LP. */
   readonly vmxonRegions: readonly number[];
+  /** A word of each LP, on a line of its own, that it looks at while it waits for another LP. */
+  readonly waitWords: readonly bigint[];
   readonly msrBitmaps: number;
   /** Pointers to descriptors by virtual APIC id, a page for each VM. */
   readonly pidTables: readonly number[];
@@ -27,7 +31,12 @@ export interface MemoryPlan {
 
 /** Most that a plan can need, wherever it begins: for the size of the machine's memory. */
 export const plannedBytes = (lps: number, vms: number, vcpus: number): number =>
-  (lps + 1 + vms + vcpus * pagesPerVcpu) * pageBytes + vms * eptBytes + (vms + 3) * largePageBytes;
+  (lps + 1 + vms + vcpus * pagesPerVcpu) * pageBytes +
+  waitWordBytes(lps) +
+  vms * eptBytes +
+  (vms + 3) * largePageBytes;
+
+const waitWordBytes = (lps: number): number => Math.ceil((lps * lineBytes) / pageBytes) * pageBytes;
 
 /** @param from first byte that is free */
 export function planMemory(from: number, lps: number, vms: number, vcpus: number): MemoryPlan {
@@ -39,6 +48,7 @@ export function planMemory(from: number, lps: number, vms: number, vcpus: number
   const many = (count: number, bytes: number): number[] =>
     Array.from({ length: count }, () => take(bytes));
   const vmxonRegions = many(lps, pageBytes);
+  const waitWords = take(waitWordBytes(lps));
   const msrBitmaps = take(pageBytes);
   const pidTables = many(vms, pageBytes);
   const eptTables = many(vms, eptBytes);
@@ -48,6 +58,7 @@ export function planMemory(from: number, lps: number, vms: number, vcpus: number
   const devices = take(largePageBytes);
   return {
     vmxonRegions,
+    waitWords: Array.from({ length: lps }, (_, lp) => BigInt(waitWords + lp * lineBytes)),
     msrBitmaps,
     pidTables,
     eptTables,

@@ -1,6 +1,7 @@
 import { setImmediate as eventLoopTurn } from "node:timers/promises";
 import { assert, present } from "../../base/assert.ts";
 import { Prng } from "../../base/prng.ts";
+import type { CorePort } from "../../cpu/core-port.ts";
 import type { InterruptFabric } from "../../cpu/ports.ts";
 import { Pending } from "../../execution/lp-window.ts";
 import { windowBase } from "../../memory/physical-memory.ts";
@@ -42,16 +43,20 @@ class ChargedLp implements LpActor {
   readonly bus: DirectBus;
   readonly #clock: VirtualClock;
   readonly #control: ControlRegion;
+  readonly #core: CorePort;
+  /** Messages sent in the turn under way. */
+  #sent = 0;
 
   constructor(host: LpHost, bus: DirectBus, clock: VirtualClock, control: ControlRegion) {
     this.host = host;
     this.bus = bus;
     this.#clock = clock;
     this.#control = control;
+    this.#core = host.lp.core;
   }
 
   get retired(): number {
-    return this.host.retired;
+    return this.#core.retired;
   }
   get isCalled(): boolean {
     return this.host.isCalled;
@@ -68,14 +73,19 @@ class ChargedLp implements LpActor {
   endTurn(): void {
     this.#control.mark(this.host.lp.index, Pending.Stop);
   }
+  /** It has sent a message: its turn ends, or a sleeping target would wake only when the sender has had all of it. */
+  sends(): void {
+    this.#sent += 1;
+    this.endTurn();
+  }
   run(budget: number): LpStop {
-    const { host } = this;
-    const sent = host.interruptsSent;
-    const stop = host.run(budget);
-    if (host.interruptsSent !== sent) {
-      this.#clock.charge("interruptSent", host.interruptsSent - sent);
+    const { lp } = this.host;
+    const stop = lp.run(budget);
+    if (this.#sent > 0) {
+      this.#clock.charge("interruptSent", this.#sent);
+      this.#sent = 0;
     }
-    this.#control.unmark(host.lp.index, Pending.Stop);
+    this.#control.unmark(lp.index, Pending.Stop);
     return stop === "stop" ? "budget" : stop;
   }
 }
@@ -151,8 +161,7 @@ class DeterministicMachine {
     const fabric: InterruptFabric = {
       send: (message) => {
         mailboxes.send(message);
-        // The sender's turn ends, or a sleeping target would wake only when the sender has had all of it.
-        control.mark(message.source, Pending.Stop);
+        this.#lps[message.source]?.sends();
       },
     };
     const cores: LpHost["lp"]["core"][] = [];

@@ -20,6 +20,8 @@ interface Turn {
   readonly actor: LpActor;
   /** How far it has come. */
   time: number;
+  /** When it has something to do by itself, as it was behind its last turn: nobody else changes that. */
+  deadline: number;
   state: TurnState;
   /** Cycles spent idle. */
   halted: number;
@@ -52,6 +54,7 @@ export class StrictSchedule implements MachineSchedule {
       index,
       actor,
       time: 0,
+      deadline: never,
       state: TurnState.Ready,
       halted: 0,
     }));
@@ -98,7 +101,7 @@ export class StrictSchedule implements MachineSchedule {
     const { actor, index } = turn;
     const before = turn.time;
     // What it has to do by itself ends a turn too.
-    const own = actor.wakeDeadline() ?? never;
+    const own = turn.deadline;
     const end = own > before && own < others ? own : others;
     const most = alone ? aloneTurnMax : turnMax;
     const budget = Math.max(1, Math.ceil(Math.min(most, Math.min(end, own) - before)));
@@ -106,6 +109,7 @@ export class StrictSchedule implements MachineSchedule {
     this.#clock.enter(actor, before, end);
     const stop = actor.run(budget);
     turn.time = this.#clock.leave();
+    turn.deadline = actor.wakeDeadline() ?? never;
     if (stop === "idle" || stop === "busy") {
       this.#rest(turn, stop === "busy");
     } else {
@@ -119,7 +123,7 @@ export class StrictSchedule implements MachineSchedule {
   #rest(turn: Turn, isBusy: boolean): void {
     turn.state = isBusy ? TurnState.Busy : TurnState.Idle;
     if (!isBusy) this.#awake -= 1;
-    this.#queue.set(turn.index, turn.actor.wakeDeadline() ?? never, this.#prng.next());
+    this.#queue.set(turn.index, turn.deadline, this.#prng.next());
     // What came during its last instructions is not to be slept over.
     if (turn.actor.isCalled) this.#called.push(turn.index);
   }

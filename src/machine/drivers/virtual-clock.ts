@@ -17,6 +17,8 @@ export class VirtualClock implements Clock {
   #charged = 0;
   #actor: LpActor | undefined;
   #end = Number.POSITIVE_INFINITY;
+  /** The same, also when it has been reached. */
+  #turnEnd = Number.POSITIVE_INFINITY;
   #latest = 0;
   #isStrict = false;
 
@@ -40,6 +42,7 @@ export class VirtualClock implements Clock {
     this.#actor = actor;
     this.#isStrict = end !== Number.POSITIVE_INFINITY;
     this.#end = end;
+    this.#turnEnd = end;
     this.#start = time;
     this.#retiredAtStart = actor.retired;
     this.#charged = 0;
@@ -49,7 +52,11 @@ export class VirtualClock implements Clock {
   endBy(time: number): void {
     if (this.#actor === undefined || !this.#isStrict || time >= this.#end) return;
     this.#end = time;
+    this.#turnEnd = time;
     this.pass(0);
+  }
+  endsTurnBy(time: number): boolean {
+    return this.#isStrict && time >= this.#turnEnd;
   }
 
   /** The actor's turn is over. @returns its time now */
