@@ -14,8 +14,8 @@ export class PreemptionTimer {
   readonly #tick: number;
   #isRunning = false;
   readonly #known = { deadline: 0, offsetLow: 0, offsetHigh: 0, isValid: false };
-  /** Value of the counter's upper bits at which the timer is at zero. */
-  #zeroAt = 0n;
+  /** Value of the counter's upper bits at which the timer is at zero; a number where the counter is the clock. */
+  #zeroAt: number | bigint = 0;
 
   constructor(lp: LogicalProcessor, shift: number) {
     this.#lp = lp;
@@ -35,7 +35,7 @@ export class PreemptionTimer {
     if (known.isValid) {
       const zeroAt = Math.floor(clock.now() / this.#tick) + value;
       known.deadline = zeroAt * this.#tick;
-      this.#zeroAt = BigInt(zeroAt);
+      this.#zeroAt = zeroAt;
     } else {
       this.#zeroAt = this.#now() + BigInt(value);
     }
@@ -53,7 +53,13 @@ export class PreemptionTimer {
   }
   /** What is left, u32. */
   get remaining(): number {
-    const left = this.#zeroAt - this.#now();
+    const { state, clock } = this.#lp;
+    const isShifted =
+      state.read32(lpOffset.tscOffset) !== 0 || state.readHigh32(lpOffset.tscOffset) !== 0;
+    if (typeof this.#zeroAt === "number" && !isShifted) {
+      return Math.max(0, this.#zeroAt - Math.floor(clock.now() / this.#tick));
+    }
+    const left = BigInt(this.#zeroAt) - this.#now();
     return left > 0n ? Number(left) : 0;
   }
   /** Clock value at which it reaches zero, which may be over; undefined when it does not run. */
@@ -68,7 +74,7 @@ export class PreemptionTimer {
     // Asked for at every step of a machine in virtual time: the counter's distance from the clock hardly ever changes.
     if (!known.isValid || known.offsetLow !== offsetLow || known.offsetHigh !== offsetHigh) {
       const { clock } = this.#lp;
-      const left = (this.#zeroAt << this.#shift) - readTimeStampCounter(this.#lp);
+      const left = (BigInt(this.#zeroAt) << this.#shift) - readTimeStampCounter(this.#lp);
       known.deadline = clock.now() + (left > 0n ? Number(left) : 0);
       known.offsetLow = offsetLow;
       known.offsetHigh = offsetHigh;

@@ -31,6 +31,15 @@ export const shadowIndicator = 0x8000_0000;
 
 const noPointer = -1;
 
+/** A VMCS as it was when it left its line, and what was known of the rules then. */
+interface LineImage {
+  readonly words: Uint32Array;
+  dirty: GroupSet;
+  live: GroupSet;
+}
+/** VMCSs of which an LP remembers that. */
+const imagesMax = 64;
+
 export class VmcsCache {
   /** 32-bit words of the LP window up to the end of the cache. */
   readonly u32: Uint32Array;
@@ -40,6 +49,8 @@ export class VmcsCache {
   // By line.
   readonly #pointers = new Float64Array(lineCount).fill(noPointer);
   readonly #lastUse = new Float64Array(lineCount);
+  /** By address, the one that left longest ago first. */
+  readonly #images = new Map<number, LineImage>();
   #uses = 0;
   #line = 0;
 
@@ -165,6 +176,7 @@ export class VmcsCache {
     if (line >= 0) {
       this.i32[this.#baseOf(line) + headerWord.launchState] = LaunchState.Clear;
       this.#writeBack(line);
+      this.#remember(line, pointer);
       this.#pointers[line] = noPointer;
     } else if (this.#physical.isRam(pointer)) {
       this.#physical.write32(pointer + headerWord.launchState * 4, LaunchState.Clear);
@@ -230,9 +242,14 @@ export class VmcsCache {
     return victim;
   }
   #evict(line: number): void {
-    if (this.#isModified(line) && this.#pointers[line] !== noPointer) {
+    const pointer = this.#pointers[line] ?? noPointer;
+    if (pointer === noPointer) {
+      return;
+    }
+    if (this.#isModified(line)) {
       this.#writeBack(line);
     }
+    this.#remember(line, pointer);
     this.#pointers[line] = noPointer;
   }
   #fill(line: number, pointer: number): void {
@@ -240,8 +257,44 @@ export class VmcsCache {
     this.u32.set(this.#state.u32.subarray(from, from + lineWords), this.#baseOf(line));
     this.#pointers[line] = pointer;
     this.#setModified(line, 0);
-    this.i32[this.#word(line, lineOffset.dirty)] = allGroups;
-    this.i32[this.#word(line, lineOffset.live)] = 0;
+    const image = this.#images.get(pointer);
+    this.i32[this.#word(line, lineOffset.dirty)] =
+      image === undefined ? allGroups : this.#dirtySince(image, this.#baseOf(line));
+    this.i32[this.#word(line, lineOffset.live)] = image?.live ?? 0;
+  }
+
+  /** What is known of a VMCS's rules still stands when it comes back, but for fields that are different then. */
+  #remember(line: number, pointer: number): void {
+    const image = this.#imageFor(pointer);
+    const base = this.#baseOf(line);
+    image.words.set(this.u32.subarray(base, base + lineWords));
+    image.dirty = this.i32[this.#word(line, lineOffset.dirty)] ?? allGroups;
+    image.live = this.i32[this.#word(line, lineOffset.live)] ?? 0;
+    this.#images.set(pointer, image);
+  }
+  #imageFor(pointer: number): LineImage {
+    const known = this.#images.get(pointer);
+    if (known !== undefined) {
+      this.#images.delete(pointer);
+      return known;
+    }
+    if (this.#images.size >= imagesMax) {
+      for (const [oldest, image] of this.#images) {
+        this.#images.delete(oldest);
+        return image;
+      }
+    }
+    return { words: new Uint32Array(lineWords), dirty: allGroups, live: 0 };
+  }
+  /** @param base of the line that now holds the VMCS */
+  #dirtySince({ words, dirty }: LineImage, base: number): GroupSet {
+    let groups = dirty;
+    for (let n = 0; n < lineWords; n++) {
+      if (this.u32[base + n] !== words[n]) {
+        groups |= groupsBySlot[n] ?? 0;
+      }
+    }
+    return groups;
   }
   /** All but revision identifier and abort indicator, which software and VMX aborts write in memory. */
   #writeBack(line: number): void {

@@ -109,10 +109,13 @@ export class VmxMachine extends TestMachine {
     this.state.u8[vmxPlace.hostEntry] = 0xf4;
     return this;
   }
+  clear(region: number): this {
+    this.pointTo(region);
+    return this.#expectSuccess((asm) => asm.vmclear(mem64(vmxPlace.pointers)));
+  }
   /** Clears a region and makes it current. */
   current(region: number): this {
-    this.pointTo(region);
-    this.#expectSuccess((asm) => asm.vmclear(mem64(vmxPlace.pointers)));
+    this.clear(region);
     return this.#expectSuccess((asm) => asm.vmptrld(mem64(vmxPlace.pointers)));
   }
 

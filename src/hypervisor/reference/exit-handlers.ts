@@ -214,7 +214,7 @@ export class ExitHandlers {
       calls.owe(costs["handle.user-space"]);
       return;
     }
-    yield* calls.pay();
+    yield calls.payment();
     const { devices } = this.#loop.hypervisor.plan;
     yield store(BigInt(devices), 8, (registers[rax] ?? 0n) & 0xffff_ffffn);
   }

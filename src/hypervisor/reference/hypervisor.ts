@@ -17,6 +17,9 @@ import { VirtualCpu, VirtualMachine } from "./virtual-machine.ts";
 
 const registersOfMsr = 4096;
 
+/** Script of a vCPU that runs machine code. */
+function* nothing(): Script {}
+
 /**
  * The reference hypervisor: what all its LPs share. It is the software of a whole machine; each LP runs `LpLoop`. LPs share it as
  * objects, which needs the deterministic driver.
@@ -36,6 +39,8 @@ export class ReferenceHypervisor implements SharedState {
   origin: number | undefined = undefined;
   /** Why the run has ended early. */
   failure: string | undefined = undefined;
+  /** The machine's clock, from the first program on. */
+  #clock: () => number = () => 0;
   #scheduler: Scheduler | undefined;
   #plan: MemoryPlan | undefined;
   #eptPointers: readonly bigint[] = [];
@@ -76,12 +81,12 @@ export class ReferenceHypervisor implements SharedState {
 
   /** Nanoseconds since the start of the run, as whoever executes sees it. */
   now(): number {
-    return (this.lps[0]?.environment.now() ?? 0) - (this.origin ?? 0);
+    return this.#clock() - (this.origin ?? 0);
   }
 
   /** All LPs are ready: the policy comes to life. */
   start(): void {
-    this.origin = this.lps[0]?.environment.now() ?? 0;
+    this.origin = this.#clock();
     this.#scheduler = this.setup.createScheduler(this.policyHost);
     for (const vcpu of this.vcpus) this.#scheduler.add(vcpu);
   }
@@ -102,6 +107,7 @@ export class ReferenceHypervisor implements SharedState {
   /** The LP behind those of the hypervisor is the outside world's. */
   #main(environment: ScriptEnvironment): Script {
     const { outside, topology, costs } = this.setup;
+    this.#clock = environment.now;
     if (environment.lp < topology.lps.length) return new LpLoop(this, environment).run();
     const now = (): number | undefined => (this.origin === undefined ? undefined : this.now());
     const doorbell = BigInt(this.plan.devices);
@@ -145,9 +151,8 @@ export class ReferenceHypervisor implements SharedState {
     yield wrmsr(msr.x2apicEoi, 0n);
   }
 
-  *#guestMain(environment: ScriptEnvironment, id: number): Script {
-    const guest = this.guests[id];
-    if (guest !== undefined) yield* guest.main(environment);
+  #guestMain(environment: ScriptEnvironment, id: number): Script {
+    return this.guests[id]?.main(environment) ?? nothing();
   }
 
   *#guestHandler({ lp }: ScriptEnvironment, vector: number): Script {

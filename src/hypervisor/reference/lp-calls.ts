@@ -1,4 +1,4 @@
-import { compute, type Steps, wrmsr } from "../../isa/operations.ts";
+import { compute, type Operation, type Steps, wrmsr } from "../../isa/operations.ts";
 import { msr } from "../vmx/architecture.ts";
 import type { HostLp } from "./host-lp.ts";
 import type { SharedState } from "./shared-state.ts";
@@ -23,10 +23,11 @@ export class LpCalls {
   owe(nanoseconds: number): void {
     this.#lp.owed += nanoseconds;
   }
-  *pay(): Steps<void> {
+  /** To be yielded: it takes as long as what is owed, which is paid thereby. */
+  payment(): Operation {
     const { owed } = this.#lp;
     this.#lp.owed = 0;
-    yield compute(owed);
+    return compute(owed);
   }
 
   /** x2APIC id of this LP. */
@@ -41,7 +42,7 @@ export class LpCalls {
     yield* this.send(target, hostVector.call);
   }
   *send(target: HostLp, vector: number): Steps<void> {
-    if (this.#lp.owed > 0) yield* this.pay();
+    if (this.#lp.owed > 0) yield this.payment();
     const apicId = this.#lp.environment.apicIds[target.index] ?? 0;
     yield wrmsr(msr.x2apicCommand, (BigInt(apicId) << 32n) | BigInt(vector));
   }

@@ -2,6 +2,7 @@ import {
   cli,
   compute,
   hlt,
+  type Operation,
   portOut,
   type Script,
   type ScriptEnvironment,
@@ -91,7 +92,7 @@ export class LpLoop implements ExitContext {
     lp.timers.add({ time: hypervisor.setup.duration, due: { type: "end" } });
     for (const vcpu of hypervisor.vcpus) {
       yield* this.policy.wake(vcpu, "start", undefined);
-      yield* this.calls.pay();
+      yield this.calls.payment();
     }
   }
 
@@ -101,11 +102,11 @@ export class LpLoop implements ExitContext {
     const vcpu = policy.decide();
     if (policy.hasWishes) yield* policy.carryOut();
     if (vcpu === undefined) {
-      yield* calls.pay();
+      yield calls.payment();
       if (!lp.mustPick && lp.toClear.length === 0) yield* this.#rest();
     } else {
       yield* this.#residence.load(vcpu);
-      yield* calls.pay();
+      yield calls.payment();
       yield* this.#runGuest(vcpu);
     }
   }
@@ -191,7 +192,7 @@ export class LpLoop implements ExitContext {
   *#poll(vcpu: VirtualCpu): Steps<boolean> {
     const { hypervisor, lp } = this;
     const { recorder } = hypervisor.setup;
-    yield* this.calls.pay();
+    yield this.calls.payment();
     const begun = hypervisor.now();
     const end = begun + vcpu.pollLimit;
     recorder.haltPollBegin(begun, lp.index, vcpu.id);
@@ -230,11 +231,14 @@ export class LpLoop implements ExitContext {
         vcpu.hasRequest = false;
         this.#exits.prepareInterrupt(vcpu);
       } else if (lp.owed > 0) {
-        yield* calls.pay();
+        yield calls.payment();
       } else if (!lp.isTimerSet) {
         this.#setSliceTimer();
       } else {
-        yield* this.#enter(vcpu);
+        const result = yield this.#entry(vcpu);
+        const steps = this.#left(vcpu, result);
+        if (steps !== undefined) yield* steps;
+        if (this.hypervisor.now() + lp.owed >= lp.sliceEnd) lp.mustPick = true;
       }
     }
   }
@@ -252,14 +256,19 @@ export class LpLoop implements ExitContext {
   }
 
   /** Nothing comes between the last look at what is asked of this LP and the VM entry. */
-  *#enter(vcpu: VirtualCpu): Steps<void> {
+  #entry(vcpu: VirtualCpu): Operation {
     const { lp, hypervisor, policy } = this;
-    const { own } = this.#environment;
     const now = hypervisor.now();
     policy.recordDispatch(now);
     policy.recordExit(now);
     lp.mode = "guest";
-    const result = yield vcpu.isLaunched ? vmresume(vcpu.registers) : vmlaunch(vcpu.registers);
+    return vcpu.isLaunched ? vmresume(vcpu.registers) : vmlaunch(vcpu.registers);
+  }
+
+  /** The VM exit, or the entry that failed. @returns what is left to do about it that others have to do with, if anything */
+  #left(vcpu: VirtualCpu, result: bigint): Steps<void> | undefined {
+    const { lp, hypervisor } = this;
+    const { own } = this.#environment;
     lp.mode = "root";
     if (result !== VmxResult.Success) {
       const error = own.vmreadLow(vmcsField.instructionError);
@@ -274,10 +283,8 @@ export class LpLoop implements ExitContext {
     if (reason === exitReason.preemptionTimer) {
       lp.mustPick = true;
       this.calls.owe(costs["dispatch.exit"]);
-    } else {
-      const steps = this.#exits.handle(vcpu, reason);
-      if (steps !== undefined) yield* steps;
+      return undefined;
     }
-    if (hypervisor.now() + lp.owed >= lp.sliceEnd) lp.mustPick = true;
+    return this.#exits.handle(vcpu, reason);
   }
 }
