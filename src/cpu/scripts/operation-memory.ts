@@ -14,6 +14,58 @@ export interface OperationMemoryOptions {
   readonly stored: (at: number) => void;
 }
 
+const allOnes = 0xffff_ffff_ffff_ffffn;
+
+type LockedKind =
+  | typeof OperationKind.CompareExchange
+  | typeof OperationKind.Exchange
+  | typeof OperationKind.ExchangeAdd
+  | typeof OperationKind.LockedOr
+  | typeof OperationKind.LockedAnd;
+
+/** @returns what was there */
+function atomically(
+  words: BigUint64Array,
+  index: number,
+  kind: LockedKind,
+  value: bigint,
+  expected: bigint,
+): bigint {
+  switch (kind) {
+    case OperationKind.CompareExchange:
+      return Atomics.compareExchange(words, index, expected, value);
+    case OperationKind.Exchange:
+      return Atomics.exchange(words, index, value);
+    case OperationKind.ExchangeAdd:
+      return Atomics.add(words, index, value);
+    case OperationKind.LockedOr:
+      return Atomics.or(words, index, value);
+    case OperationKind.LockedAnd:
+      return Atomics.and(words, index, value);
+  }
+}
+/** The same for words of 4, 2 or 1 bytes. */
+function atomicallyNarrow(
+  words: Uint32Array | Uint16Array | Uint8Array,
+  index: number,
+  kind: LockedKind,
+  value: number,
+  expected: number,
+): number {
+  switch (kind) {
+    case OperationKind.CompareExchange:
+      return Atomics.compareExchange(words, index, expected, value);
+    case OperationKind.Exchange:
+      return Atomics.exchange(words, index, value);
+    case OperationKind.ExchangeAdd:
+      return Atomics.add(words, index, value);
+    case OperationKind.LockedOr:
+      return Atomics.or(words, index, value);
+    case OperationKind.LockedAnd:
+      return Atomics.and(words, index, value);
+  }
+}
+
 /** Linear memory as scripts' loads, stores and locked operations see it: through the LP's TLB, as machine code does. */
 export class OperationMemory {
   readonly #tlb: Tlb;
@@ -60,20 +112,18 @@ export class OperationMemory {
       case OperationKind.BitTestAndReset: {
         const at = address + ((value >> 6n) << 3n);
         const bit = 1n << (value & 63n);
-        const sets = kind === OperationKind.BitTestAndSet;
-        const old = this.#locked(at, 8, (was) => (sets ? was | bit : was & ~bit));
+        const isSetting = kind === OperationKind.BitTestAndSet;
+        const old = isSetting
+          ? this.#locked(OperationKind.LockedOr, at, 8, bit)
+          : this.#locked(OperationKind.LockedAnd, at, 8, allOnes ^ bit);
         return (old & bit) === 0n ? 0n : 1n;
       }
       case OperationKind.CompareExchange:
-        return this.#locked(address, size, (was) => (was === expected ? value : was));
       case OperationKind.Exchange:
-        return this.#locked(address, size, () => value);
       case OperationKind.ExchangeAdd:
-        return this.#locked(address, size, (was) => was + value);
       case OperationKind.LockedOr:
-        return this.#locked(address, size, (was) => was | value);
       case OperationKind.LockedAnd:
-        return this.#locked(address, size, (was) => was & value);
+        return this.#locked(kind, address, size, value, expected);
       default:
         throw new ScriptError(`operation ${kind} is unknown`);
     }
@@ -106,8 +156,8 @@ export class OperationMemory {
     const stored = this.#look(low, high, size, TlbAccess.Write);
     if (stored >= 0) this.#stored(stored);
   }
-  /** @param change the new value. @returns the old one */
-  #locked(address: bigint, size: number, change: (was: bigint) => bigint): bigint {
+  /** @returns what was there */
+  #locked(kind: LockedKind, address: bigint, size: number, value: bigint, expected = 0n): bigint {
     this.#address[0] = address;
     const low = this.#halves[0] ?? 0;
     const high = this.#halves[1] ?? 0;
@@ -120,27 +170,26 @@ export class OperationMemory {
       at = this.#host.access(size, AccessKind.ReadWrite);
     }
     const bounce = this.#base + lpOffset.bounce;
-    const old = this.#exchange(at, size, change);
+    const old =
+      size === 8
+        ? atomically(this.#u64, at >>> 3, kind, value, expected)
+        : this.#lockedNarrow(kind, at, size, value, expected);
     if (at >= bounce && at < bounce + 64) this.#host.commit();
     else this.#stored(at);
     return old;
   }
-  #exchange(at: number, size: number, change: (was: bigint) => bigint): bigint {
-    if (size === 8) {
-      const index = at >>> 3;
-      for (;;) {
-        const was = Atomics.load(this.#u64, index);
-        const next = BigInt.asUintN(64, change(was));
-        if (Atomics.compareExchange(this.#u64, index, was, next) === was) return was;
-      }
-    }
+  #lockedNarrow(
+    kind: LockedKind,
+    at: number,
+    size: number,
+    value: bigint,
+    expected: bigint,
+  ): bigint {
+    const narrow = Number(BigInt.asUintN(size * 8, value));
+    const narrowExpected = Number(BigInt.asUintN(size * 8, expected));
     const words = size === 4 ? this.#u32 : size === 2 ? this.#u16 : this.#u8;
     const index = size === 4 ? at >>> 2 : size === 2 ? at >>> 1 : at;
-    for (;;) {
-      const was = Atomics.load(words, index);
-      const next = Number(BigInt.asUintN(size * 8, change(BigInt(was))));
-      if (Atomics.compareExchange(words, index, was, next) === was) return BigInt(was);
-    }
+    return BigInt(atomicallyNarrow(words, index, kind, narrow, narrowExpected));
   }
 
   /** @returns where the LP may read there, as an address of the shared memory; negative: the TLB does not know */

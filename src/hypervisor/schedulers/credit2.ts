@@ -253,16 +253,22 @@ class Credit2 implements Scheduler {
 
   /** Where it was, if that is idle; else on a core that is all idle, else on any. */
   #freeLpFor({ vcpu, lp: home, queue }: Credit2Vcpu): number | undefined {
+    let best: number | undefined;
+    let bestScore = 0;
+    for (const lp of queue.lps) {
+      if (vcpu.affinity[lp] !== true || !this.#board.isFree(lp)) continue;
+      const score = (this.#isCoreFree(lp, queue) ? 3 : 1) + (lp === home ? 1 : 0);
+      if (score > bestScore) {
+        best = lp;
+        bestScore = score;
+      }
+    }
+    return best;
+  }
+  #isCoreFree(lp: number, { lps }: Credit2Queue): boolean {
     const places = this.#host.topology.lps;
-    const isFree = (lp: number): boolean => vcpu.affinity[lp] === true && this.#board.isFree(lp);
-    const isCoreFree = (lp: number): boolean =>
-      queue.lps.every(
-        (other) => places[other]?.core !== places[lp]?.core || this.#board.isFree(other),
-      );
-    const free = queue.lps.filter(isFree);
-    const best = free.filter(isCoreFree);
-    const choice = best.length > 0 ? best : free;
-    return choice.includes(home) ? home : choice[0];
+    const core = places[lp]?.core;
+    return lps.every((other) => places[other]?.core !== core || this.#board.isFree(other));
   }
 
   #weakestLpFor(state: Credit2Vcpu): number | undefined {

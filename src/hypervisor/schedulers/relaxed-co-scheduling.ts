@@ -111,8 +111,9 @@ class RelaxedCoScheduling implements YieldingScheduler {
   }
 
   /** Nanoseconds ahead of the slowest of its VM that is awake. */
-  #lead({ vcpu }: FairVcpu): number {
-    return Math.max(0, this.#doneOf(vcpu) - this.#slowestOf(vcpu.vm));
+  #lead(state: FairVcpu): number {
+    const done = this.#doneOf(state, this.#host.now());
+    return Math.max(0, done - this.#slowestOf(state.vcpu.vm));
   }
 
   /** Infinity: all are blocked. */
@@ -124,8 +125,9 @@ class RelaxedCoScheduling implements YieldingScheduler {
     }
     let done = Number.POSITIVE_INFINITY;
     for (const vcpu of vm.vcpus) {
-      if ((this.#fair.states.find(vcpu)?.state ?? "blocked") !== "blocked") {
-        done = Math.min(done, this.#doneOf(vcpu));
+      const state = this.#fair.states.find(vcpu);
+      if (state !== undefined && state.state !== "blocked") {
+        done = Math.min(done, this.#doneOf(state, now));
       }
     }
     this.#slowest.set(vm, { at: now, done });
@@ -133,10 +135,8 @@ class RelaxedCoScheduling implements YieldingScheduler {
   }
 
   /** Up to now: of a vCPU that runs, the time since it was last told is not in `done` yet. */
-  #doneOf(vcpu: VcpuHandle): number {
-    return (
-      this.#progress.of(vcpu).done + this.#fair.states.of(vcpu).meter.elapsed(this.#host.now())
-    );
+  #doneOf({ vcpu, meter }: FairVcpu, now: number): number {
+    return this.#progress.of(vcpu).done + meter.elapsed(now);
   }
 
   #recheck(lp: number): void {
