@@ -2,7 +2,7 @@ import { present } from "../../base/assert.ts";
 import type { Assistant, ExecutionCore } from "../../execution/core.ts";
 import { type CoreHost, Outcome, RunExit } from "../../execution/core-host.ts";
 import { recordOffset } from "../../execution/instruction-record.ts";
-import { lpOffset } from "../../execution/lp-window.ts";
+import { lpOffset, Pending } from "../../execution/lp-window.ts";
 import type { Tlb } from "../../execution/tlb.ts";
 import {
   type GeneralRegisters,
@@ -227,7 +227,11 @@ export class ScriptedCore implements CorePort {
   run(budget: number): RunExit {
     let left = budget;
     while (left > 0) {
-      if ((this.#i32[this.#pending] ?? 0) !== 0 && !this.#isHeedless()) return RunExit.Pending;
+      const pending = this.#i32[this.#pending] ?? 0;
+      if (pending !== 0 && !this.#isHeedless()) {
+        // The turn is over, but work that is put down has only to be taken up again: it need not have a turn for that.
+        if (pending !== Pending.Stop || !this.#isWorkPutDown()) return RunExit.Pending;
+      }
       const isInScript = this.#isInScript();
       const before = isInScript ? this.#retired : this.#code.retired;
       const exit = isInScript ? this.#operation() : this.#machineCode(left);
@@ -243,6 +247,14 @@ export class ScriptedCore implements CorePort {
     const isHeedless = this.#u32[at] !== 0;
     if (this.#isInScript()) this.#u32[at] = 0;
     return isHeedless;
+  }
+
+  #isWorkPutDown(): boolean {
+    const high = this.#u32[this.#rip + 1] ?? 0;
+    const low = this.#u32[this.#rip] ?? 0;
+    if (!isScriptAddress(high) || placeAt(high, low) !== ScriptPlace.Operation) return false;
+    const { operation, cyclesLeft } = this.#streams.stream(streamAt(high, low));
+    return operation.kind === OperationKind.Compute && (cyclesLeft ?? 0) > shortWork;
   }
 
   #isInScript(): boolean {

@@ -108,12 +108,18 @@ export function* takePosted(
   for (let group = 0; group < requestWords; group++) {
     const bits = yield* takeRequests(descriptor, group);
     if (bits === 0n) continue;
-    highest = group * 64 + bits.toString(2).length - 1;
+    highest = group * 64 + highestOf(bits);
     yield* addRequests(virtualApic, 2 * group, bits & 0xffff_ffffn);
     yield* addRequests(virtualApic, 2 * group + 1, bits >> 32n);
   }
   observer?.ended();
   if (highest >= 0) yield* raiseRequesting(BigInt(highest));
+}
+
+/** Number of the highest bit that is set in 64. */
+function highestOf(bits: bigint): number {
+  const high = Number(bits >> 32n);
+  return high === 0 ? 31 - Math.clz32(Number(bits & 0xffff_ffffn)) : 63 - Math.clz32(high);
 }
 
 function* addRequests(virtualApic: bigint, group: number, bits: bigint): Steps<void> {
