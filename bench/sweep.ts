@@ -1,6 +1,7 @@
 /**
- * What a second processor brings to a sweep: `vmxon sched bench` as it is without options, held to one processor and to two. One
- * thread that may use two would not do for a comparison, since the engine compiles and collects garbage beside it.
+ * What a second processor brings to a sweep: `vmxon sched bench` with six seeds and otherwise as it is by default, held to one
+ * processor and to two. One thread that may use two would not do for a comparison, since the engine compiles and collects garbage
+ * beside it.
  */
 import { readFileSync } from "node:fs";
 import { runProgram } from "./engine.ts";
@@ -25,7 +26,8 @@ export async function measureSweep(): Promise<SweepTimes | undefined> {
 }
 
 async function secondsOn(processors: readonly number[]): Promise<number> {
-  const sweep = [cliFile, "sched", "bench", "--threads", String(processors.length)];
+  const threads = String(processors.length);
+  const sweep = [cliFile, "sched", "bench", "--seeds", "6", "--threads", threads];
   const before = performance.now();
   const table = await runProgram("taskset", [
     ...["-c", processors.join(",")],

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import type { RunRecord } from "../../../src/hypervisor/run-record.ts";
+import { EventKind, type RunRecord } from "../../../src/hypervisor/run-record.ts";
 import { millisecond } from "../../../src/hypervisor/scenario.ts";
 import { measure } from "../../../src/machine/scheduling/metrics/summary.ts";
 import { runSchedulingJob } from "../../../src/machine/scheduling/run-scheduling-job.ts";
@@ -89,6 +89,31 @@ function digest({ events }: RunRecord): string {
   }
   return hash.digest("hex");
 }
+
+describe("VMCSs that are handed round", () => {
+  it.each([2, 3, 8])("go from LP to LP, of which %i may wait for each other", async (lps) => {
+    const path = new URL("./carousel-policy.js", import.meta.url).pathname;
+    const vm = { name: "a", vcpus: lps + 1, copies: 1, workloads: [hog] } as const;
+    const duration = 20 * millisecond;
+    const record = await runSchedulingJob({
+      ...jobOf(scenarioOf([vm]), "carousel", { duration, lps }),
+      policy: { type: "file", name: "carousel-policy.js", path },
+    });
+    expect(record.ending).toEqual({ type: "completed" });
+    const { kind, time, vcpu } = record.events;
+    const migrations = kind.filter((each) => each === EventKind.Migrate).length;
+    // A turn lasts 15 us; taking over the VMCS of another takes some of them, and nobody waits for long.
+    expect(migrations).toBeGreaterThan((lps * duration) / 60_000);
+    const lastAt = new Map<number, number>();
+    for (const [n, each] of kind.entries()) {
+      if (each !== EventKind.Dispatch) continue;
+      const [who, at] = [vcpu[n] ?? 0, time[n] ?? 0];
+      expect(at - (lastAt.get(who) ?? 0)).toBeLessThan(millisecond);
+      lastAt.set(who, at);
+    }
+    expect(lastAt.size).toBe(lps + 1);
+  });
+});
 
 describe("a policy that breaks a rule", () => {
   it("ends the run with what it did; what was recorded is kept", async () => {
