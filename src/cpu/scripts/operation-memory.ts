@@ -23,46 +23,37 @@ type LockedKind =
   | typeof OperationKind.LockedOr
   | typeof OperationKind.LockedAnd;
 
-/** @returns what was there */
-function atomically(
-  words: BigUint64Array,
-  index: number,
-  kind: LockedKind,
-  value: bigint,
-  expected: bigint,
-): bigint {
-  switch (kind) {
-    case OperationKind.CompareExchange:
-      return Atomics.compareExchange(words, index, expected, value);
-    case OperationKind.Exchange:
-      return Atomics.exchange(words, index, value);
-    case OperationKind.ExchangeAdd:
-      return Atomics.add(words, index, value);
-    case OperationKind.LockedOr:
-      return Atomics.or(words, index, value);
-    case OperationKind.LockedAnd:
-      return Atomics.and(words, index, value);
-  }
+/** `Atomics` as it is for words of one kind. */
+interface AtomicsOn<Words, Value> {
+  compareExchange(words: Words, index: number, expected: Value, value: Value): Value;
+  exchange(words: Words, index: number, value: Value): Value;
+  add(words: Words, index: number, value: Value): Value;
+  or(words: Words, index: number, value: Value): Value;
+  and(words: Words, index: number, value: Value): Value;
 }
-/** The same for words of 4, 2 or 1 bytes. */
-function atomicallyNarrow(
-  words: Uint32Array | Uint16Array | Uint8Array,
+const atomicsOnQuads: AtomicsOn<BigUint64Array, bigint> = Atomics;
+const atomicsOnLess: AtomicsOn<Uint32Array | Uint16Array | Uint8Array, number> = Atomics;
+
+/** @returns what was there */
+function atomically<Words, Value>(
+  atomics: AtomicsOn<Words, Value>,
+  words: Words,
   index: number,
   kind: LockedKind,
-  value: number,
-  expected: number,
-): number {
+  value: Value,
+  expected: Value,
+): Value {
   switch (kind) {
     case OperationKind.CompareExchange:
-      return Atomics.compareExchange(words, index, expected, value);
+      return atomics.compareExchange(words, index, expected, value);
     case OperationKind.Exchange:
-      return Atomics.exchange(words, index, value);
+      return atomics.exchange(words, index, value);
     case OperationKind.ExchangeAdd:
-      return Atomics.add(words, index, value);
+      return atomics.add(words, index, value);
     case OperationKind.LockedOr:
-      return Atomics.or(words, index, value);
+      return atomics.or(words, index, value);
     case OperationKind.LockedAnd:
-      return Atomics.and(words, index, value);
+      return atomics.and(words, index, value);
   }
 }
 
@@ -172,7 +163,7 @@ export class OperationMemory {
     const bounce = this.#base + lpOffset.bounce;
     const old =
       size === 8
-        ? atomically(this.#u64, at >>> 3, kind, value, expected)
+        ? atomically(atomicsOnQuads, this.#u64, at >>> 3, kind, value, expected)
         : this.#lockedNarrow(kind, at, size, value, expected);
     if (at >= bounce && at < bounce + 64) this.#host.commit();
     else this.#stored(at);
@@ -189,7 +180,7 @@ export class OperationMemory {
     const narrowExpected = Number(BigInt.asUintN(size * 8, expected));
     const words = size === 4 ? this.#u32 : size === 2 ? this.#u16 : this.#u8;
     const index = size === 4 ? at >>> 2 : size === 2 ? at >>> 1 : at;
-    return BigInt(atomicallyNarrow(words, index, kind, narrow, narrowExpected));
+    return BigInt(atomically(atomicsOnLess, words, index, kind, narrow, narrowExpected));
   }
 
   /** @returns where the LP may read there, as an address of the shared memory; negative: the TLB does not know */
