@@ -37,7 +37,7 @@ export class PreemptionTimer {
       known.deadline = zeroAt * this.#tick;
       this.#zeroAt = zeroAt;
     } else {
-      this.#zeroAt = this.#now() + BigInt(value);
+      this.#zeroAt = (readTimeStampCounter(this.#lp) >> this.#shift) + BigInt(value);
     }
     endTurnBefore(this.deadline, this.#lp.state, this.#lp.clock);
   }
@@ -53,14 +53,8 @@ export class PreemptionTimer {
   }
   /** What is left, u32. */
   get remaining(): number {
-    const { state, clock } = this.#lp;
-    const isShifted =
-      state.read32(lpOffset.tscOffset) !== 0 || state.readHigh32(lpOffset.tscOffset) !== 0;
-    if (typeof this.#zeroAt === "number" && !isShifted) {
-      return Math.max(0, this.#zeroAt - Math.floor(clock.now() / this.#tick));
-    }
-    const left = BigInt(this.#zeroAt) - this.#now();
-    return left > 0n ? Number(left) : 0;
+    const now = this.#lp.clock.now();
+    return Math.max(0, Math.ceil(((this.deadline ?? now) - now) / this.#tick));
   }
   /** Clock value at which it reaches zero, which may be over; undefined when it does not run. */
   get deadline(): number | undefined {
@@ -81,9 +75,5 @@ export class PreemptionTimer {
       known.isValid = true;
     }
     return known.deadline;
-  }
-
-  #now(): bigint {
-    return readTimeStampCounter(this.#lp) >> this.#shift;
   }
 }

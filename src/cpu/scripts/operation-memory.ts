@@ -14,8 +14,6 @@ export interface OperationMemoryOptions {
   readonly stored: (at: number) => void;
 }
 
-const allOnes = 0xffff_ffff_ffff_ffffn;
-
 type LockedKind =
   | typeof OperationKind.CompareExchange
   | typeof OperationKind.Exchange
@@ -106,7 +104,7 @@ export class OperationMemory {
         const isSetting = kind === OperationKind.BitTestAndSet;
         const old = isSetting
           ? this.#locked(OperationKind.LockedOr, at, 8, bit)
-          : this.#locked(OperationKind.LockedAnd, at, 8, allOnes ^ bit);
+          : this.#locked(OperationKind.LockedAnd, at, 8, ~bit);
         return (old & bit) === 0n ? 0n : 1n;
       }
       case OperationKind.CompareExchange:
@@ -121,43 +119,34 @@ export class OperationMemory {
   }
 
   load(address: bigint, size: number): bigint {
-    this.#address[0] = address;
-    const low = this.#halves[0] ?? 0;
-    const high = this.#halves[1] ?? 0;
-    let at = this.#look(low, high, size, TlbAccess.Read);
+    let at = this.#look(address, size, TlbAccess.Read);
     if (at < 0) {
-      this.#argument(low, high);
+      this.#argument(address);
       at = this.#host.access(size, AccessKind.Read);
     }
     return this.read(at, size);
   }
   store(address: bigint, size: number, value: bigint): void {
-    this.#address[0] = address;
-    const low = this.#halves[0] ?? 0;
-    const high = this.#halves[1] ?? 0;
-    const at = this.#look(low, high, size, TlbAccess.Write);
+    const at = this.#look(address, size, TlbAccess.Write);
     if (at >= 0) {
       this.#write(at, size, value);
       this.#stored(at);
       return;
     }
-    this.#argument(low, high);
+    this.#argument(address);
     this.#u64[(this.#base + lpOffset.argument1) >>> 3] = value;
     this.#host.store(size);
-    const stored = this.#look(low, high, size, TlbAccess.Write);
+    const stored = this.#look(address, size, TlbAccess.Write);
     if (stored >= 0) this.#stored(stored);
   }
   /** @returns what was there */
   #locked(kind: LockedKind, address: bigint, size: number, value: bigint, expected = 0n): bigint {
-    this.#address[0] = address;
-    const low = this.#halves[0] ?? 0;
-    const high = this.#halves[1] ?? 0;
-    if ((low & (size - 1)) !== 0) {
+    if ((this.#low(address) & (size - 1)) !== 0) {
       throw new ScriptError(`locked operation at 0x${address.toString(16)} is not aligned`);
     }
-    let at = this.#look(low, high, size, TlbAccess.Write);
+    let at = this.#look(address, size, TlbAccess.Write);
     if (at < 0) {
-      this.#argument(low, high);
+      this.#argument(address);
       at = this.#host.access(size, AccessKind.ReadWrite);
     }
     const bounce = this.#base + lpOffset.bounce;
@@ -185,18 +174,21 @@ export class OperationMemory {
 
   /** @returns where the LP may read there, as an address of the shared memory; negative: the TLB does not know */
   place(address: bigint, size: number): number {
-    this.#address[0] = address;
-    return this.#look(this.#halves[0] ?? 0, this.#halves[1] ?? 0, size, TlbAccess.Read);
+    return this.#look(address, size, TlbAccess.Read);
   }
-  #look(low: number, high: number, size: number, access: TlbAccess): number {
+  #look(address: bigint, size: number, access: TlbAccess): number {
+    const low = this.#low(address);
     if ((low & 0xfff) + size > 4096) return -1;
     const context = this.#u32[(this.#base + lpOffset.tlbContext) >>> 2] ?? 0;
-    return this.#tlb.lookup(low | 0, high | 0, context, access);
+    return this.#tlb.lookup(low | 0, (this.#halves[1] ?? 0) | 0, context, access);
   }
-  #argument(low: number, high: number): void {
-    const argument = (this.#base + lpOffset.argument0) >>> 2;
-    this.#u32[argument] = low;
-    this.#u32[argument + 1] = high;
+  /** Takes an address apart. @returns its low half; the other one is in `#halves` */
+  #low(address: bigint): number {
+    this.#address[0] = address;
+    return this.#halves[0] ?? 0;
+  }
+  #argument(address: bigint): void {
+    this.#u64[(this.#base + lpOffset.argument0) >>> 3] = address;
   }
   /** What stands at an address of the shared memory. */
   read(at: number, size: number): bigint {

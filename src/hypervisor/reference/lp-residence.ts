@@ -1,4 +1,4 @@
-import { invvpid, type Steps, spin, store, vmclear } from "../../isa/operations.ts";
+import { invvpid, type Operation, type Steps, spin, store, vmclear } from "../../isa/operations.ts";
 import type { PauseLoopExiting } from "../schedulers/scheduler.ts";
 import { distance } from "../schedulers/topology.ts";
 import { vmcsField } from "../vmx/architecture.ts";
@@ -74,7 +74,7 @@ export class LpResidence {
     const { index, toClear } = this.#lp;
     owner.toClear.push(vcpu);
     // Who waits, waits with interrupts off.
-    if (owner.isWaiting) yield* this.#wake(owner.index);
+    if (owner.isWaiting) yield this.#waking(owner.index);
     else yield* this.#calls.call(owner);
     const word = this.#waitWord(index);
     while (vcpu.residence !== undefined) {
@@ -90,8 +90,8 @@ export class LpResidence {
   #waitWord(lp: number): bigint {
     return this.#hypervisor.plan.waitWords[lp] ?? 0n;
   }
-  *#wake(lp: number): Steps<void> {
-    yield store(this.#waitWord(lp), 8, 1n);
+  #waking(lp: number): Operation {
+    return store(this.#waitWord(lp), 8, 1n);
   }
 
   /** Clears the VMCSs that others want, and tells them. */
@@ -102,7 +102,7 @@ export class LpResidence {
       if (lp.loaded === vcpu) lp.loaded = undefined;
       vcpu.isLaunched = false;
       vcpu.residence = undefined;
-      if (vcpu.lp !== undefined) yield* this.#wake(vcpu.lp);
+      if (vcpu.lp !== undefined) yield this.#waking(vcpu.lp);
     }
   }
 

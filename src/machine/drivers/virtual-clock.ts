@@ -17,10 +17,9 @@ export class VirtualClock implements Clock {
   #charged = 0;
   #actor: LpActor | undefined;
   #end = Number.POSITIVE_INFINITY;
-  /** The same, also when it has been reached. */
+  /** The same, also when it has been reached; infinity: the turn is not to be strict. */
   #turnEnd = Number.POSITIVE_INFINITY;
   #latest = 0;
-  #isStrict = false;
 
   constructor(costs: CycleCosts = defaultCycleCosts) {
     this.#costs = costs;
@@ -40,7 +39,6 @@ export class VirtualClock implements Clock {
    */
   enter(actor: LpActor, time: number, end = Number.POSITIVE_INFINITY): void {
     this.#actor = actor;
-    this.#isStrict = end !== Number.POSITIVE_INFINITY;
     this.#end = end;
     this.#turnEnd = end;
     this.#start = time;
@@ -57,6 +55,9 @@ export class VirtualClock implements Clock {
   }
   endsTurnBy(time: number): boolean {
     return this.#isStrict && time >= this.#turnEnd;
+  }
+  get #isStrict(): boolean {
+    return this.#turnEnd !== Number.POSITIVE_INFINITY;
   }
 
   /** The actor's turn is over. @returns its time now */
